@@ -1,0 +1,181 @@
+"""Framing: cutting lines on the way in; delimited and JSON-array writing on the way out.
+
+Laws:
+1. The lines that come out do not depend on how the bytes were cut.
+2. What is kept of an unfinished line is bounded; a longer line is refused, not buffered.
+3. After an end no byte leaves, and what was written in JSON framing is a valid array.
+
+An output *frame* is the content of one HTTP/2 DATA frame. In delimited framing each line is a
+frame of its own, because two of ksqlDB's clients parse frames and not lines; where the client asks
+for coalesced frames, and in JSON framing, what is ready is packed into one.
+
+Media types and their negotiation: ksqlDB API, "Streaming"; facts in the protocol notes §1.3.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+DELIMITED = "application/vnd.ksqlapi.delimited.v1"
+JSON = "application/json"
+V1_JSON = "application/vnd.ksql.v1+json"
+
+
+class LineBuffer:
+    """Cuts a stream of bytes into blocks of whole lines."""
+
+    def __init__(self, line_limit_bytes: int) -> None:
+        self._limit_bytes = line_limit_bytes
+        self._tail: list[bytes] = []
+        self._tail_bytes = 0
+
+    @property
+    def unfinished(self) -> bytes:
+        """What has come of a line whose newline has not."""
+        return b"".join(self._tail)
+
+    def feed(self, data: bytes) -> bytes:
+        """Add ``data``; return all lines it finishes as one block, b"" if none.
+
+        The caller asks `over_limit` afterwards, and stops feeding where it is true.
+        """
+        cut = data.rfind(b"\n") + 1
+        if not cut:
+            self._keep(data)
+            return b""
+        block = b"".join((*self._tail, data[:cut])) if self._tail else data[:cut]
+        self._tail.clear()
+        self._tail_bytes = 0
+        if cut < len(data):
+            self._tail.append(data[cut:])
+            self._tail_bytes = len(data) - cut
+        return block
+
+    def over_limit(self) -> bool:
+        """Whether the unfinished line is over the limit already."""
+        return self._tail_bytes > self._limit_bytes
+
+    def finish(self) -> bytes:
+        """The body has ended: a last line without newline counts as a line."""
+        rest = b"".join(self._tail)
+        self._tail.clear()
+        self._tail_bytes = 0
+        return rest + b"\n" if rest else b""
+
+    def _keep(self, data: bytes) -> None:
+        self._tail.append(data)
+        self._tail_bytes += len(data)
+
+
+class Framing(StrEnum):
+    """How a response body is framed; the value is its media type."""
+
+    DELIMITED = DELIMITED
+    JSON = JSON
+    V1_JSON = V1_JSON
+
+
+def negotiate(accept: str | None, offered: tuple[Framing, ...]) -> Framing | None:
+    """The framing that ``Accept`` asks for, the first offered if it is absent; None: nothing fits.
+
+    User types are tried by quality, then by how concrete they are; parameters other than ``q``
+    are ignored, and ``q=0`` excludes nothing (ksqlDB's behaviour).
+    """
+    if accept is None or not accept.strip():
+        return offered[0]
+    for wanted in _by_preference(accept):
+        for framing in offered:
+            if _matches(wanted, framing.value):
+                return framing
+    return None
+
+
+def _by_preference(accept: str) -> list[str]:
+    ranked: list[tuple[float, int, str]] = []
+    for position, item in enumerate(accept.split(",")):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        kind, _, subtype = name.lower().partition("/")
+        concrete = (kind not in ("", "*")) + 2 * (subtype not in ("", "*"))
+        ranked.append((-(1000 * _quality(parameters) + 10 * concrete), position, name.lower()))
+    return [name for _, _, name in sorted(ranked)]
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                return min(1.0, max(0.0, float(value)))
+            except ValueError:
+                return 1.0
+    return 1.0
+
+
+def _matches(wanted: str, offered: str) -> bool:
+    if wanted in ("*/*", "*"):
+        return True
+    kind, _, subtype = wanted.partition("/")
+    return wanted == offered or (subtype == "*" and offered.startswith(f"{kind}/"))
+
+
+class LineWriter:
+    """Writes documents (compact JSON without newline) as frames of a body.
+
+    ``coalesced`` packs what is written together into one frame; JSON framing always does.
+    """
+
+    def __init__(self, framing: Framing, *, coalesced: bool) -> None:
+        self._json = framing is Framing.JSON
+        self._coalesced = coalesced or self._json
+        self._opened = False
+        self._ended = False
+
+    def write(self, documents: Iterable[bytes]) -> list[bytes]:
+        """Frames that hold ``documents``, in order."""
+        assert not self._ended, "nothing leaves after the end"
+        if self._json:
+            return self._array_part(documents)
+        lines = [document + b"\n" for document in documents]
+        if self._coalesced and lines:
+            return [b"".join(lines)]
+        return lines
+
+    def write_lines(self, raw: bytes) -> list[bytes]:
+        """Frames that hold ``raw``: documents that each end in a newline already."""
+        assert not self._ended, "nothing leaves after the end"
+        if self._json:
+            return self._array_part(raw.splitlines())
+        if self._coalesced:
+            return [raw] if raw else []
+        return raw.splitlines(keepends=True)
+
+    def end(self) -> list[bytes]:
+        """What closes the body; afterwards nothing may be written."""
+        assert not self._ended, "a body ends once"
+        self._ended = True
+        if not self._json:
+            return []
+        return [b"]" if self._opened else b"[]"]
+
+    def _array_part(self, documents: Iterable[bytes]) -> list[bytes]:
+        joined = b",".join(documents)
+        if not joined:
+            return []
+        start = b"," if self._opened else b"["
+        self._opened = True
+        return [start + joined]
+
+
+_ACK_LINE = b'{"status":"ok","seq":%d}\n'
+_ACK_BLOCK = 1024
+_ACK_TEMPLATE = _ACK_LINE * _ACK_BLOCK
+
+
+def ack_lines(first: int, end: int) -> bytes:
+    """Ack lines of rows ``[first, end)``, each ``{"status":"ok","seq":n}`` and a newline."""
+    parts: list[bytes] = []
+    while end - first >= _ACK_BLOCK:
+        parts.append(_ACK_TEMPLATE % tuple(range(first, first + _ACK_BLOCK)))
+        first += _ACK_BLOCK
+    if first < end:
+        parts.append((_ACK_LINE * (end - first)) % tuple(range(first, end)))
+    return b"".join(parts)
