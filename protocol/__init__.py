@@ -4,6 +4,7 @@ Owns: bytes in, events out; intents in, bytes out. Every state machine is a tabl
 Must never know: a clock, a socket, a thread, a log, a warehouse.
 Imports the standard library, orjson and msgspec only (checked by import-linter).
 
-Read in this order: `errors`, `types`, `rows`, `framing`, `acks`, `inserts`, `queries`,
-`statements`.
+Read in this order. Rows going down: `errors`, `types`, `coercion`, `rows`, `framing`, `acks`,
+`inserts`, `frames`. Rows coming up: `queries`, `query_text`, `scopes`, `bindings`, `names`.
+Statements: `lexer`, `variables`, `vocabulary`, `reader`, `statements`, `entities`.
 """

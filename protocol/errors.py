@@ -15,6 +15,7 @@ The tree::
     ├── BodyTooLarge          41300
     ├── TooManyRequests       42900
     ├── InternalError         50000
+    ├── WarehouseAway         50000   with HTTP status 503
     ├── NotReady              50302
     └── ShuttingDown          50303
 
@@ -128,6 +129,20 @@ class InternalError(KsqlError):
             or "The server encountered an internal error when processing the query. "
             "Please consult the server logs for more information."
         )
+
+
+class WarehouseAway(KsqlError):
+    """The warehouse does not answer, and without it this cannot be served. Try again later.
+
+    ksqlDB answers 503 with code 50000 when its own backend is away.
+    """
+
+    code = 50000
+
+    @property
+    def status(self) -> int:
+        """503: the request may be right, and be answered later."""
+        return 503
 
 
 class NotReady(KsqlError):

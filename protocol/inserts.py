@@ -215,6 +215,11 @@ class InsertsStream:
         return self.state in (State.ENDED, State.CLOSED)
 
     @property
+    def has_frames(self) -> bool:
+        """Whether `frames_to_send` would give some now."""
+        return bool(self._closing) or self._ledger.ready > 0
+
+    @property
     def owes(self) -> bool:
         """Whether rows were taken whose outcome has not left yet."""
         return self.state in (State.OPEN, State.DRAINING, State.FAILING) and (

@@ -1,0 +1,202 @@
+"""The JSON entities of ``/ksql`` (§1.8, §6.3): one builder each, members in ksqlDB's order.
+
+Owns: member names, their order, and what a strict client needs present. Every entity carries
+``@type``, ``statementText`` and ``warnings``; clients read an array of them, one a statement.
+Must never know: where the values come from.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from protocol.types import Base, Column, SqlType, quote
+
+Entity = dict[str, Any]
+
+DEFAULT_KEY_FORMAT = "KAFKA"
+DEFAULT_VALUE_FORMAT = "JSON"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceEntry:
+    """A stream or table as lists and descriptions show it; ``topic`` is the datasource."""
+
+    kind: str
+    name: str
+    topic: str
+    columns: tuple[Column, ...] = ()
+    key_format: str = DEFAULT_KEY_FORMAT
+    value_format: str = DEFAULT_VALUE_FORMAT
+    timestamp: str = ""
+    partitions: int = 1
+    replication: int = 1
+    statement: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveQuery:
+    """A push query that runs: its id and its text."""
+
+    query_id: str
+    sql: str
+    state: str = "RUNNING"
+
+
+def entity(
+    type_: str, statement: str, members: Mapping[str, Any], warnings: Iterable[str] = ()
+) -> Entity:
+    """Any entity: the type and the statement first, the warnings last."""
+    return {
+        "@type": type_,
+        "statementText": statement,
+        **members,
+        "warnings": [{"message": warning} for warning in warnings],
+    }
+
+
+def current_status(
+    statement: str,
+    *,
+    command_id: str,
+    message: str,
+    sequence: int = -1,
+    query_id: str | None = None,
+    warnings: Iterable[str] = (),
+) -> Entity:
+    """``currentStatus``: a statement that changed something, and has done so."""
+    members = {
+        "commandId": command_id,
+        "commandStatus": {"status": "SUCCESS", "message": message, "queryId": query_id},
+        "commandSequenceNumber": sequence,
+    }
+    return entity("currentStatus", statement, members, warnings)
+
+
+def command_id(kind: str, name: str, action: str) -> str:
+    """The id of a command, as in ``stream/`X`/create``."""
+    return f"{kind.lower()}/{quote(name)}/{action}"
+
+
+def streams(statement: str, entries: Iterable[SourceEntry]) -> Entity:
+    """``streams``, for LIST STREAMS."""
+    return entity("streams", statement, {"streams": [_listed(entry) for entry in entries]})
+
+
+def tables(statement: str, entries: Iterable[SourceEntry]) -> Entity:
+    """``tables``, for LIST TABLES."""
+    return entity("tables", statement, {"tables": [_listed(entry) for entry in entries]})
+
+
+def _listed(entry: SourceEntry) -> Entity:
+    return {
+        "type": entry.kind,
+        "name": entry.name,
+        "topic": entry.topic,
+        "keyFormat": entry.key_format,
+        "valueFormat": entry.value_format,
+        "isWindowed": False,
+    }
+
+
+def kafka_topics(statement: str, names: Iterable[str], *, extended: bool = False) -> Entity:
+    """``kafka_topics`` or ``kafka_topics_extended``: the datasources, one partition each."""
+    counts = {"consumerCount": 0, "consumerGroupCount": 0} if extended else {}
+    topics = [{"name": name, "replicaInfo": [1], **counts} for name in names]
+    return entity(
+        "kafka_topics_extended" if extended else "kafka_topics", statement, {"topics": topics}
+    )
+
+
+def queries(statement: str, live: Iterable[LiveQuery]) -> Entity:
+    """``queries``: push queries, which have neither sinks nor topics (§6.3)."""
+    return entity("queries", statement, {"queries": [_query(query) for query in live]})
+
+
+def _query(query: LiveQuery) -> Entity:
+    return {
+        "queryString": query.sql,
+        "sinks": [],
+        "sinkKafkaTopics": [],
+        "id": query.query_id,
+        "statusCount": {query.state: 1},
+        "queryType": "PUSH",
+        "state": query.state,
+    }
+
+
+def source_description(
+    statement: str, entry: SourceEntry, *, extended: bool = False, warnings: Iterable[str] = ()
+) -> Entity:
+    """``sourceDescription``, for DESCRIBE."""
+    members = {"sourceDescription": _description(entry, extended)}
+    return entity("sourceDescription", statement, members, warnings)
+
+
+def source_descriptions(statement: str, entries: Iterable[SourceEntry]) -> Entity:
+    """``source_descriptions``, for LIST STREAMS EXTENDED and LIST TABLES EXTENDED."""
+    described = [_description(entry, extended=True) for entry in entries]
+    return entity("source_descriptions", statement, {"sourceDescriptions": described})
+
+
+def _description(entry: SourceEntry, extended: bool) -> Entity:
+    return {
+        "name": entry.name,
+        "windowType": None,
+        "readQueries": [],
+        "writeQueries": [],
+        "fields": [_field(column) for column in entry.columns],
+        "type": entry.kind,
+        "timestamp": entry.timestamp,
+        "statistics": "",
+        "errorStats": "",
+        "extended": extended,
+        "keyFormat": entry.key_format,
+        "valueFormat": entry.value_format,
+        "topic": entry.topic,
+        "partitions": entry.partitions,
+        "replication": entry.replication,
+        "statement": entry.statement,
+        "queryOffsetSummaries": [],
+        "sourceConstraints": [],
+    }
+
+
+def _field(column: Column) -> Entity:
+    """``type`` stands for key columns only."""
+    field: Entity = {"name": column.name, "schema": _schema(column.type)}
+    return {**field, "type": "KEY"} if column.key else field
+
+
+def _schema(type_: SqlType) -> Entity:
+    """A type as ``SchemaInfo``: ``parameters`` stands for DECIMAL only."""
+    fields = [{"name": field.name, "schema": _schema(field.type)} for field in type_.fields]
+    schema: Entity = {
+        "type": str(type_.base),
+        "fields": fields if type_.base is Base.STRUCT else None,
+        "memberSchema": _schema(type_.element) if type_.element is not None else None,
+    }
+    if type_.base is Base.DECIMAL:
+        schema["parameters"] = {"precision": type_.precision, "scale": type_.scale}
+    return schema
+
+
+def properties(statement: str, values: Mapping[str, str]) -> Entity:
+    """``properties``, for LIST PROPERTIES; none of them can be set from here."""
+    listed = [
+        {"name": name, "scope": "KSQL", "value": value, "editable": False}
+        for name, value in sorted(values.items())
+    ]
+    members = {"properties": listed, "overwrittenProperties": [], "defaultProperties": []}
+    return entity("properties", statement, members)
+
+
+def warning(statement: str, message: str) -> Entity:
+    """``warning_entity``: nothing was done, and that is well."""
+    return entity("warning_entity", statement, {"message": message})
+
+
+def terminate_query(statement: str, query_id: str, *, was_terminated: bool) -> Entity:
+    """``terminate_query``, for TERMINATE."""
+    return entity(
+        "terminate_query", statement, {"queryId": query_id, "wasTerminated": was_terminated}
+    )
