@@ -1,0 +1,5 @@
+"""``python -m gateway`` is ``headrace``."""
+
+from gateway.cli import main
+
+main()

@@ -1,0 +1,317 @@
+"""An insert and a query: what runs on one stream from its arguments to its end.
+
+Owns: the order of things in an exchange, and that it is closed for certain.
+Must never know: connections (it is handed a way to open a stream), the form of lines (`wire`).
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from gateway.client.errors import AnswerBroken, ClientError
+from gateway.client.stream import Stream
+from gateway.client.wire import (
+    AckBatch,
+    AckReader,
+    QueryHeader,
+    QueryReader,
+    insert_arguments,
+    query_arguments,
+    response_error,
+    row_lines,
+)
+from protocol.types import Column
+
+Row = Mapping[str, Any] | bytes
+"""A row as a mapping, or rows as the NDJSON bytes that they are."""
+
+OpenStream = Callable[[str, str], Awaitable[Stream]]
+"""Method and path to a stream whose headers are sent."""
+
+SEND_BYTES = 32 * 1024
+"""Rows of an ordinary iterable are gathered to about this before they are handed on."""
+
+REPLY_LIMIT_BYTES = 64 * 1024 * 1024
+"""Longest body of a reply that is read whole."""
+
+
+class Exchange:
+    """What an insert and a query share: opened once, closed for certain."""
+
+    def __init__(self, open_stream: OpenStream, path: str, arguments: bytes) -> None:
+        self._open_stream = open_stream
+        self._path = path
+        self._arguments = arguments
+        self._stream: Stream | None = None
+        self._over = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._opened()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give up what still runs; may be called twice."""
+        self._over = True
+        if self._stream is not None:
+            self._stream.close()
+
+    async def _opened(self) -> Stream:
+        """The stream, opened with its arguments the first time. Raises `KsqlResponseError`."""
+        if self._stream is None:
+            self._stream = await self._open_stream("POST", self._path)
+            await self._stream.send(self._arguments)
+            self._sent_arguments(self._stream)
+            await accepted(self._stream)
+            await self._begin(self._stream)
+        return self._stream
+
+    def _sent_arguments(self, stream: Stream) -> None:
+        """Between the arguments and the server's status."""
+
+    async def _begin(self, stream: Stream) -> None:
+        """After the server's 200."""
+
+
+class Insert(Exchange):
+    """Rows on their way: iterate over it for their acks, in order and without gaps.
+
+    Each `AckBatch` says which rows have reached the asked level. The iteration ends when every row
+    is acked. It raises `RowRefused` after the acks of the rows below the refused one (it and all
+    later rows are not stored under this insert's word), what the caller's iterable raises, and
+    the other errors of `gateway.client.errors`. Use it as a context manager where the iteration
+    may be left early. Opened on entry, or by the first iteration.
+    """
+
+    def __init__(
+        self,
+        open_stream: OpenStream,
+        target: str,
+        rows: Iterable[Row] | AsyncIterable[Row],
+        ack: str,
+        properties: Mapping[str, Any],
+    ) -> None:
+        super().__init__(open_stream, "/inserts-stream", insert_arguments(target, ack, properties))
+        self.sent = 0
+        """rows handed to the connection so far"""
+        self._rows = rows
+        self._reader = AckReader()
+        self._sender: asyncio.Task[None] | None = None
+
+    @property
+    def acked(self) -> int:
+        """Rows acked so far."""
+        return self._reader.next_seq
+
+    def __aiter__(self) -> AsyncIterator[AckBatch]:
+        return self
+
+    async def __anext__(self) -> AckBatch:
+        if self._over:
+            raise StopAsyncIteration
+        try:
+            batch = await self._next_batch(await self._opened())
+        except ClientError:
+            self._raise_senders_own()
+            await self.aclose()
+            raise
+        if batch is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return batch
+
+    async def aclose(self) -> None:
+        """Stop sending and give the stream up if it still runs; may be called twice."""
+        await super().aclose()
+        if self._sender is not None:
+            self._sender.cancel()
+            # Its own failure was raised to the iteration, or nobody asks for it any more.
+            await asyncio.wait([self._sender])
+
+    async def _begin(self, stream: Stream) -> None:
+        self._sender = asyncio.create_task(self._send_rows(stream))
+        self._sender.add_done_callback(lambda task: _close_if_failed(task, stream))
+
+    async def _next_batch(self, stream: Stream) -> AckBatch | None:
+        """The next acks; None when all rows are acked and the answer has ended."""
+        if self._reader.failure is not None:
+            raise self._reader.failure
+        batch: AckBatch | None = None
+        while batch is None:
+            data = await stream.receive()
+            batch = self._reader.feed(data) if data else self._reader.end()
+            if batch is None and self._reader.failure is not None:
+                raise self._reader.failure
+            if not data:
+                break
+        if batch is None:
+            self._check_complete(stream)
+        elif batch.last_seq >= self.sent:
+            raise AnswerBroken(f"row {batch.last_seq} was acked, but only {self.sent} rows sent")
+        return batch
+
+    def _check_complete(self, stream: Stream) -> None:
+        """The answer ended without an error: then every row must have been sent and acked."""
+        if not stream.ending or self.acked != self.sent:
+            raise AnswerBroken(f"the answer ended after {self.acked} acks of {self.sent} rows")
+
+    def _raise_senders_own(self) -> None:
+        """Where the sending failed first, its exception is the cause that the caller wants."""
+        sender = self._sender
+        if sender is not None and sender.done() and not sender.cancelled():
+            failure = sender.exception()
+            if failure is not None and not isinstance(failure, ClientError):
+                self._over = True
+                raise failure
+
+    async def _send_rows(self, stream: Stream) -> None:
+        if isinstance(self._rows, AsyncIterable):
+            await self._send_async(stream, self._rows)
+        else:
+            await self._send_gathered(stream, self._rows)
+        stream.end()
+
+    async def _send_async(self, stream: Stream, rows: AsyncIterable[Row]) -> None:
+        """Each row leaves when it is there; the connection merges those of one moment."""
+        async with contextlib.AsyncExitStack() as stack:
+            if hasattr(rows, "aclose"):
+                stack.push_async_callback(rows.aclose)
+            async for row in rows:
+                lines, count = row_lines(row)
+                self.sent += count
+                await stream.send(lines)
+
+    async def _send_gathered(self, stream: Stream, rows: Iterable[Row]) -> None:
+        gathered: list[bytes] = []
+        size = 0
+        for row in rows:
+            lines, count = row_lines(row)
+            self.sent += count
+            gathered.append(lines)
+            size += len(lines)
+            if size >= SEND_BYTES:
+                await stream.send(b"".join(gathered))
+                gathered.clear()
+                size = 0
+                # The rows may never end: acks must have their turn even with windows wide open.
+                await asyncio.sleep(0)
+        await stream.send(b"".join(gathered))
+
+
+class Query(Exchange):
+    """A running query: iterate over it for its rows, each a list of JSON values.
+
+    ``columns`` and ``query_id`` are there after entry. A push query goes on until it is left, its
+    LIMIT is reached, or it is closed by `Client.close_query`. The iteration raises `QueryFailed`
+    where the server breaks off, after the rows before it.
+    """
+
+    def __init__(self, open_stream: OpenStream, sql: str, properties: Mapping[str, Any]) -> None:
+        super().__init__(open_stream, "/query-stream", query_arguments(sql, properties))
+        self._reader = QueryReader()
+        self._waiting: deque[list[Any]] = deque()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The result's columns, in the order of each row's values."""
+        return self._header.columns
+
+    @property
+    def query_id(self) -> str:
+        """What `Client.close_query` takes."""
+        return self._header.query_id
+
+    @property
+    def continuation_token(self) -> str | None:
+        """The newest token that the server sent, if it sends them."""
+        return self._reader.continuation_token
+
+    def __aiter__(self) -> AsyncIterator[list[Any]]:
+        return self
+
+    async def __anext__(self) -> list[Any]:
+        if not self._waiting:
+            if self._over:
+                raise StopAsyncIteration
+            try:
+                await self._fill(await self._opened())
+            except ClientError:
+                await self.aclose()
+                raise
+        if not self._waiting:
+            await self.aclose()
+            raise StopAsyncIteration
+        return self._waiting.popleft()
+
+    @property
+    def _header(self) -> QueryHeader:
+        if self._reader.header is None:
+            raise RuntimeError("the query is not open yet: use `async with client.query(…) as q`")
+        return self._reader.header
+
+    def _sent_arguments(self, stream: Stream) -> None:
+        stream.end()
+
+    async def _begin(self, stream: Stream) -> None:
+        while self._reader.header is None:
+            data = await stream.receive()
+            self._waiting.extend(self._reader.feed(data) if data else self._reader.end())
+            if not data and self._reader.header is None:
+                raise AnswerBroken("the answer ended before its header")
+
+    async def _fill(self, stream: Stream) -> None:
+        """At least one row into ``_waiting``, or none at the end of the answer."""
+        while not self._waiting:
+            if self._reader.failure is not None:
+                raise self._reader.failure
+            data = await stream.receive()
+            self._waiting.extend(self._reader.feed(data) if data else self._reader.end())
+            if not data:
+                if not self._waiting and self._reader.failure is not None:
+                    raise self._reader.failure
+                return
+
+
+def _close_if_failed(task: asyncio.Task[None], stream: Stream) -> None:
+    """Sending failed: whoever waits for acks is woken, and finds the cause in the task."""
+    if not task.cancelled() and task.exception() is not None:
+        stream.close()
+
+
+async def accepted(stream: Stream) -> None:
+    """Wait for the status. Raises `KsqlResponseError` with the reply's body if it is not 200."""
+    response = await stream.response()
+    if response.status != 200:
+        raise response_error(response.status, await body(stream))
+
+
+async def whole_reply(stream: Stream) -> bytes:
+    """The body of a reply whose status is 200. Raises `KsqlResponseError` for any other."""
+    await accepted(stream)
+    return await body(stream)
+
+
+async def body(stream: Stream) -> bytes:
+    """The whole body, up to `REPLY_LIMIT_BYTES`."""
+    parts: list[bytes] = []
+    size = 0
+    while data := await stream.receive():
+        parts.append(data)
+        size += len(data)
+        if size > REPLY_LIMIT_BYTES:
+            raise AnswerBroken(f"a reply is longer than {REPLY_LIMIT_BYTES} bytes")
+    return b"".join(parts)

@@ -1,0 +1,235 @@
+"""The client's side of the wire, pure: intents to request bytes, answer bytes to values.
+
+The delimited dialect only (ksqlDB's API, `/inserts-stream` and `/query-stream` without an Accept
+header): one JSON value to a line, ``\\n`` after each. Cuts of the bytes carry no meaning.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+
+from gateway.client.errors import (
+    AnswerBroken,
+    ClientError,
+    KsqlResponseError,
+    QueryFailed,
+    RowRefused,
+)
+from protocol.types import Column, TypeTextError, parse_type
+
+LINE_LIMIT_BYTES = 64 * 1024 * 1024
+"""Longest line that is waited for: a server that sends no newline must not fill the memory."""
+
+
+# ── intents to bytes ─────────────────────────────────────────────────────────────────────────
+
+
+def insert_arguments(target: str, ack: str, properties: Mapping[str, Any]) -> bytes:
+    """The first line of `/inserts-stream`. ``properties`` win over what is set here."""
+    asked = {"headrace.ack": ack, "headrace.frames": "coalesced", **properties}
+    return orjson.dumps({"target": target, "properties": asked}) + b"\n"
+
+
+def query_arguments(sql: str, properties: Mapping[str, Any]) -> bytes:
+    """The body of `/query-stream`."""
+    asked = {"headrace.frames": "coalesced", **properties}
+    return orjson.dumps({"sql": sql, "properties": asked})
+
+
+def row_lines(row: Mapping[str, Any] | bytes) -> tuple[bytes, int]:
+    """The lines of one item of the caller's iterable, and how many rows they are.
+
+    A mapping is one row. Bytes are one row or several, as JSON objects on lines of their own;
+    they are sent as they are, and only a missing last newline is put on.
+    """
+    if not isinstance(row, bytes):
+        return orjson.dumps(row) + b"\n", 1
+    lines = row if row.endswith(b"\n") else row + b"\n"
+    return lines, lines.count(b"\n")
+
+
+# ── bytes to values ──────────────────────────────────────────────────────────────────────────
+
+
+class LineCutter:
+    """Whole lines out of arbitrary pieces; the rest waits for its newline."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def cut(self, data: bytes) -> bytes:
+        """All lines that are whole now, joined, each with its newline; may be empty."""
+        end = data.rfind(b"\n") + 1
+        if end == 0:
+            self._rest += data
+            if len(self._rest) > LINE_LIMIT_BYTES:
+                raise AnswerBroken(f"a line of the answer is longer than {LINE_LIMIT_BYTES} bytes")
+            return b""
+        lines = self._rest + data[:end]
+        self._rest = data[end:]
+        return lines
+
+    def rest(self) -> bytes:
+        """The last line where its newline never came; handed out once."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+
+@dataclass(frozen=True, slots=True)
+class AckBatch:
+    """Acks that came together: every row from ``first_seq`` to ``last_seq``, both included."""
+
+    first_seq: int
+    last_seq: int
+
+    def __len__(self) -> int:
+        return self.last_seq - self.first_seq + 1
+
+
+class _AckLine(msgspec.Struct, gc=False):
+    status: str = ""
+    seq: int = -1
+    message: str = ""
+    error_code: int = 0
+
+
+class AckReader:
+    """Ack lines to `AckBatch`es; checks that they are dense from 0.
+
+    ``failure`` is set by an error line: what it refuses comes after the acks that `feed` returned.
+    """
+
+    def __init__(self) -> None:
+        self.next_seq = 0
+        self.failure: ClientError | None = None
+        self._cutter = LineCutter()
+        self._decoder = msgspec.json.Decoder(_AckLine)
+
+    def feed(self, data: bytes) -> AckBatch | None:
+        """The acks that are whole now; raises `AnswerBroken` where they are not dense."""
+        return self._take(self._cutter.cut(data))
+
+    def end(self) -> AckBatch | None:
+        """The answer is over: a last line without its newline still counts."""
+        return self._take(self._cutter.rest())
+
+    def _take(self, lines: bytes) -> AckBatch | None:
+        if not lines or self.failure is not None:
+            return None
+        try:
+            acks = self._decoder.decode_lines(lines)
+        except msgspec.MsgspecError as exc:
+            raise AnswerBroken(f"not an ack line: {exc}: {lines[:200]!r}") from exc
+        first = self.next_seq
+        for ack in acks:
+            if ack.status != "ok":
+                self.failure = _insert_failure(ack)
+                break
+            if ack.seq != self.next_seq:
+                raise AnswerBroken(f"expected the ack of row {self.next_seq}, got row {ack.seq}'s")
+            self.next_seq += 1
+        return AckBatch(first, self.next_seq - 1) if self.next_seq > first else None
+
+
+def _insert_failure(line: _AckLine) -> ClientError:
+    """A row's refusal where the line names a row, else the failure of the whole stream."""
+    if line.seq >= 0:
+        return RowRefused(line.seq, line.message, line.error_code)
+    return KsqlResponseError(200, line.error_code, line.message or "the insert failed")
+
+
+class _ErrorBody(msgspec.Struct):
+    error_code: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryHeader:
+    """The first line of a query's answer; ``query_id`` is empty where the server gives none."""
+
+    query_id: str
+    columns: tuple[Column, ...]
+
+
+class _HeaderLine(msgspec.Struct, rename="camel"):
+    query_id: str | None = None
+    column_names: list[str] = []
+    column_types: list[str] = []
+
+
+class QueryReader:
+    """Lines of `/query-stream` to a header and rows.
+
+    ``failure`` is set by an error line, after the rows that `feed` returned with it.
+    ``continuation_token`` is the newest that the server sent.
+    """
+
+    def __init__(self) -> None:
+        self.header: QueryHeader | None = None
+        self.failure: ClientError | None = None
+        self.continuation_token: str | None = None
+        self._cutter = LineCutter()
+        self._decoder = msgspec.json.Decoder()
+
+    def feed(self, data: bytes) -> list[list[Any]]:
+        """The rows that are whole now; the header is taken out of the first line."""
+        return self._take(self._cutter.cut(data))
+
+    def end(self) -> list[list[Any]]:
+        """The answer is over: a last line without its newline still counts."""
+        return self._take(self._cutter.rest())
+
+    def _take(self, lines: bytes) -> list[list[Any]]:
+        if lines and self.header is None:
+            first, _, lines = lines.partition(b"\n")
+            self.header = _query_header(first)
+        if not lines or self.failure is not None:
+            return []
+        try:
+            values = self._decoder.decode_lines(lines)
+        except msgspec.MsgspecError as exc:
+            raise AnswerBroken(f"not a row: {exc}: {lines[:200]!r}") from exc
+        rows: list[list[Any]] = []
+        for value in values:
+            if isinstance(value, list):
+                rows.append(value)
+            elif self._object(value):
+                break
+        return rows
+
+    def _object(self, value: object) -> bool:
+        """An object among the rows; True if it ends the answer."""
+        if not isinstance(value, dict):
+            raise AnswerBroken(f"neither a row nor an object: {str(value)[:200]}")
+        if "error_code" in value:
+            self.failure = QueryFailed(int(value["error_code"]), str(value.get("message", "")))
+            return True
+        if "continuationToken" in value:
+            self.continuation_token = str(value["continuationToken"])
+        return False
+
+
+def _query_header(line: bytes) -> QueryHeader:
+    try:
+        error = msgspec.json.decode(line, type=_ErrorBody)
+        if error.error_code:
+            raise QueryFailed(error.error_code, error.message)
+        header = msgspec.json.decode(line, type=_HeaderLine)
+        pairs = zip(header.column_names, header.column_types, strict=True)
+        columns = tuple(Column(name, parse_type(text)) for name, text in pairs)
+    except (msgspec.MsgspecError, TypeTextError, ValueError) as exc:
+        raise AnswerBroken(f"not a query header: {exc}: {line[:200]!r}") from exc
+    return QueryHeader(header.query_id or "", columns)
+
+
+def response_error(status: int, body: bytes) -> KsqlResponseError:
+    """The exception of a reply whose status is not 200, whatever its body holds."""
+    try:
+        error = msgspec.json.decode(body, type=_ErrorBody)
+    except msgspec.MsgspecError:
+        error = _ErrorBody()
+    text = error.message or body[:500].decode(errors="replace") or "the server gave no reason"
+    return KsqlResponseError(status, error.error_code or status * 100, text)

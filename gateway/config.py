@@ -1,0 +1,184 @@
+"""The configuration: every limit and every choice, with its unit in its name.
+
+Later sources win: defaults < TOML file < environment (``HEADRACE__SECTION__KEY``) < flags. What is
+unknown, out of range or contradictory stops the start with a sentence that names it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from gateway.seams import AckLevel
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+Bytes = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text names the place and the remedy."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpConfig(_Section):
+    """The front door."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8088
+    body_limit_bytes: Bytes = 10 * MIB
+    """bodies that are read whole (all but inserts)"""
+    row_limit_bytes: Bytes = 1_000_000
+    stream_budget_bytes: Bytes = 1 * MIB
+    """rows of one insert stream that are not on disk yet; past it the stream is not read"""
+    lanes: bool = True
+    """our own HTTP/2 connection; false: Hypercorn's, to bisect and to compare"""
+    streams_max: Count = 1000
+    """open streams on one connection"""
+    stream_window_bytes: Bytes = 1 * MIB
+    connection_window_bytes: Bytes = 16 * MIB
+    overrun_max_bytes: Bytes = 8 * MIB
+    """rows that wait on a stream whose sender ignores its window; past it the stream is ended"""
+    ping_s: Seconds = 2.0
+    """between PINGs while acks or rows are owed"""
+    header_s: Seconds = 10.0
+    """for the preface, and for a frame or a header block that has begun"""
+    idle_s: Seconds = 300.0
+    """a connection without streams"""
+    drain_s: Seconds = 10.0
+
+
+class IngestConfig(_Section):
+    """Spool, batches, acks."""
+
+    ack: AckLevel = AckLevel.COMMITTED
+    batch_rows_max: Count = 250_000
+    batch_bytes_max: Bytes = 64 * MIB
+    batch_age_s: Seconds | None = None
+    """None: 0.05 s on the embedded warehouse, 1 s on Druid"""
+    poll_s: Seconds | None = None
+    """between two looks at running tasks; None: 0.01 s embedded, 0.2 s on Druid"""
+    retry_s: Seconds = 0.5
+    retry_max_s: Seconds = 30.0
+    spool_limit_bytes: Bytes = 8 * GIB
+    stall_s: Seconds = 30.0
+    retention_s: Annotated[float, Field(ge=0)] = 3600.0
+    retention_bytes: Annotated[int, Field(ge=0)] = 256 * MIB
+
+
+class QueryConfig(_Section):
+    """Queries."""
+
+    push_queries_max: Count = 100
+
+
+class EmbeddedConfig(_Section):
+    """The embedded warehouse."""
+
+    memory_limit_bytes: Bytes = 1 * GIB
+    readers: Count = 1
+
+
+class DruidConfig(_Section):
+    """The cluster, and how it reaches us."""
+
+    url: str = "http://127.0.0.1:8888"
+    """a Router with its management proxy on, or a Broker that also answers for the Overlord"""
+    fetch_url: str | None = None
+    """where Druid's workers fetch large batches from; None: this gateway's own address"""
+    inline_limit_bytes: Bytes = 256 * KIB
+
+
+class Config(BaseSettings):
+    """Everything."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE__",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    data_dir: Path = Path("headrace-data")
+    warehouse: Literal["embedded", "druid"] = "embedded"
+    http: HttpConfig = HttpConfig()
+    ingest: IngestConfig = IngestConfig()
+    query: QueryConfig = QueryConfig()
+    embedded: EmbeddedConfig = EmbeddedConfig()
+    druid: DruidConfig = DruidConfig()
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> Self:
+        if self.http.row_limit_bytes > self.ingest.batch_bytes_max:
+            raise ValueError(
+                "http.row_limit_bytes must not be larger than ingest.batch_bytes_max: "
+                "a row must fit into a batch"
+            )
+        if self.http.row_limit_bytes >= self.http.stream_window_bytes:
+            raise ValueError(
+                "http.stream_window_bytes must be larger than http.row_limit_bytes: "
+                "a row must fit into a window"
+            )
+        if self.ingest.batch_bytes_max > self.ingest.spool_limit_bytes:
+            raise ValueError(
+                "ingest.batch_bytes_max must not be larger than ingest.spool_limit_bytes: "
+                "a batch must fit into the spool"
+            )
+        return self
+
+    @property
+    def batch_age_s(self) -> float:
+        """How long a row waits for its batch at the most."""
+        default = 0.05 if self.warehouse == "embedded" else 1.0
+        return self.ingest.batch_age_s or default
+
+    @property
+    def poll_s(self) -> float:
+        """Between two looks at running tasks."""
+        default = 0.01 if self.warehouse == "embedded" else 0.2
+        return self.ingest.poll_s or default
+
+
+def load(file: Path | None, overrides: dict[str, Any]) -> Config:
+    """Read the configuration. ``overrides`` (nested, from flags) win. Raises `ConfigError`."""
+    if file is not None and not file.is_file():
+        raise ConfigError(f"configuration file {file} does not exist")
+
+    class FromFile(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            sources = (init_settings, env_settings)
+            return sources if file is None else (*sources, TomlConfigSettingsSource(cls, file))
+
+    try:
+        return FromFile(**overrides)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, file)) from None
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    lines = [f"configuration{f' ({file})' if file else ''} cannot be used:"]
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"]) or "limits"
+        lines.append(f"  {place}: {problem['msg']}")
+    return "\n".join(lines)

@@ -1,0 +1,9 @@
+"""The front door: sockets, routes, the two stream shells, drain.
+
+Owns: connections, streams, flow control, deadlines, and the line between an error that is a status
+and one that is a row. Must never know: how rows are stored, where results come from, SQL.
+
+`inserts` and `queries` are the stream shells: they drive the machines of `protocol` and know no
+transport. `app` puts them, and every ordinary endpoint, behind Quart; `server` runs it on
+Hypercorn.
+"""

@@ -1,0 +1,216 @@
+"""The shell of one insert stream: bytes from a transport in, frames for it out.
+
+It drives `protocol.inserts.InsertsStream` and hands rows to the intake. It knows no transport:
+whoever owns the socket calls `receive` and `receive_end`, awaits `admit` once the arguments are
+there, and takes frames until `ended`. Two callers at once, a reader and a writer, never wait for
+one another: the reader looks at `readable`, the writer at `frames`.
+
+Law (DESIGN §7, 9): no reader waits for anything that its own writer or the client's window
+controls.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from gateway.seams import (
+    AckLevel,
+    Intake,
+    IntakeStream,
+    Source,
+    Sources,
+    SpoolFull,
+    TimeEncoding,
+)
+from protocol.errors import BadRequest, RowRejected, TooManyRequests
+from protocol.framing import Framing
+from protocol.inserts import InsertsStream, RowsChecked, State, coalesces
+from protocol.rows import Field, RowChecker, RowSchema
+from protocol.timestamps import compile_pattern
+from protocol.types import Base
+
+ACKS_PER_TURN = 4096
+"""Acks framed in one turn: a large batch must not hold the event loop, nor fill memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsertLimits:
+    """Bytes of a row, bytes of rows that are not on disk yet, and the ack level by default."""
+
+    row_bytes: int
+    waiting_bytes: int
+    ack: AckLevel
+
+
+class InsertSession:
+    """One request to ``/inserts-stream``. Implements `gateway.seams.ReceiptSink`."""
+
+    def __init__(
+        self, sources: Sources, intake: Intake, limits: InsertLimits, framing: Framing
+    ) -> None:
+        self.stream = InsertsStream(framing, row_limit_bytes=limits.row_bytes)
+        self._sources = sources
+        self._intake = intake
+        self._limits = limits
+        self._way_in: IntakeStream | None = None
+        self._uncredited_bytes = 0
+        self._changed = asyncio.Event()
+        self._on_disk = asyncio.Event()
+        self.on_change: Callable[[], None] = self._changed.set
+        """called when frames may have got ready"""
+        self.on_done: Callable[[int], None] = _nothing
+        """called with wire bytes that are done with: a transport gives credit for them"""
+
+    # ── the reader's side ──
+
+    @property
+    def needs_admission(self) -> bool:
+        """Whether the arguments are there and `admit` is to be awaited."""
+        return self.stream.state is State.ADMITTING
+
+    @property
+    def readable(self) -> bool:
+        """Whether more of the request may be read now."""
+        if self._way_in is None:
+            return self.stream.state is State.AWAITING_ARGS or self.stream.ended
+        return self._way_in.waiting_bytes < self._limits.waiting_bytes
+
+    async def until_readable(self) -> None:
+        """Wait until rows have gone to disk."""
+        while not self.readable:
+            self._on_disk.clear()
+            await self._on_disk.wait()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Rows that were taken and are not on disk yet."""
+        return self._way_in.waiting_bytes if self._way_in is not None else 0
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the body. Raises `BadRequest` while the arguments are awaited."""
+        self._uncredited_bytes += len(data)
+        self._take(self.stream.receive_data(data, _now_ms()))
+
+    def receive_end(self) -> None:
+        """The body has ended. Raises `BadRequest` if there were no arguments."""
+        self._take(self.stream.receive_end(_now_ms()))
+
+    async def admit(self) -> None:
+        """Find the target and open the way into the spool. Raises `KsqlError`."""
+        arguments = self.stream.arguments
+        assert arguments is not None
+        try:
+            level = self._level(arguments.properties.get("headrace.ack"))
+            source = await self._sources.resolve(arguments.target)
+            if level is None:
+                level = source.ack or self._limits.ack
+            self._way_in = await self._intake.open_stream(source, level, self)
+        except SpoolFull as full:
+            self.stream.refuse()
+            raise TooManyRequests(str(full)) from full
+        except BaseException:
+            self.stream.refuse()
+            raise
+        checker = RowChecker(row_schema(source), row_limit_bytes=self._limits.row_bytes)
+        coalesced = coalesces(arguments.properties)
+        self._take(self.stream.admit(checker, _now_ms(), coalesced=coalesced))
+
+    # ── the writer's side ──
+
+    async def frames(self) -> AsyncIterator[list[bytes]]:
+        """Frames as they get ready, to the end of the response."""
+        while True:
+            self._changed.clear()
+            frames = self.stream.frames_to_send(ACKS_PER_TURN)
+            if frames:
+                yield frames
+            elif self.stream.ended:
+                return
+            else:
+                await self._changed.wait()
+
+    def stop(self, rejected: RowRejected) -> None:
+        """End the stream early; what was taken is still acked, then this error says why."""
+        self.stream.stop(rejected)
+        self.on_change()
+
+    def close(self) -> None:
+        """The response is over, or nobody listens any more."""
+        self.stream.peer_lost()
+        if self._way_in is not None:
+            self._way_in.close()
+        self.on_change()
+        self._on_disk.set()
+
+    # ── what becomes of rows ──
+
+    def spooled(self, credit_bytes: int) -> None:
+        """See `gateway.seams.ReceiptSink`."""
+        self._on_disk.set()
+        self.on_done(credit_bytes)
+
+    def settled(self, first_seq: int, end_seq: int) -> None:
+        """See `gateway.seams.ReceiptSink`."""
+        self.stream.settle(first_seq, end_seq)
+        self.on_change()
+
+    def failed(self, seq: int, rejected: RowRejected) -> None:
+        """See `gateway.seams.ReceiptSink`."""
+        self.stream.fail(seq, rejected)
+        self.on_change()
+        self._on_disk.set()
+
+    def _take(self, checked: list[RowsChecked]) -> None:
+        for rows in checked:
+            assert self._way_in is not None
+            credit_bytes, self._uncredited_bytes = self._uncredited_bytes, 0
+            self._way_in.append(rows.first_seq, rows.count, rows.raw, credit_bytes)
+        if self._uncredited_bytes and self.stream.state is not State.ADMITTING:
+            # No row took these bytes: part of a line, which is bounded by itself, or dropped.
+            credit_bytes, self._uncredited_bytes = self._uncredited_bytes, 0
+            self.on_done(credit_bytes)
+        self.on_change()
+
+    @staticmethod
+    def _level(text: object) -> AckLevel | None:
+        if text is None:
+            return None
+        try:
+            return AckLevel(str(text))
+        except ValueError:
+            known = ", ".join(AckLevel)
+            raise BadRequest(
+                f"Unknown ack level '{text}': headrace.ack is one of {known}"
+            ) from None
+
+
+def row_schema(source: Source) -> RowSchema:
+    """What rows of a source must look like, from what the catalogue knows of it."""
+    read_time = compile_pattern(source.time_format) if source.time_format else None
+    fields = []
+    for column, stored in zip(source.columns, source.spec.columns, strict=True):
+        is_time = stored.name == source.spec.time_column
+        fields.append(
+            Field(
+                column=column,
+                stored_as=stored.name,
+                is_time=is_time,
+                read_time=read_time if is_time and column.type.base is Base.STRING else None,
+            )
+        )
+    has_time = any(field.is_time for field in fields)
+    assert has_time or source.spec.time_encoding is TimeEncoding.MILLIS
+    return RowSchema(
+        fields=tuple(fields),
+        stamp_as=None if has_time else source.spec.time_column,
+        folds=source.declared,
+    )
+
+
+def _nothing(_: int) -> None:
+    """A transport that gives credit by itself."""
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

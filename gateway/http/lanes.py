@@ -1,0 +1,207 @@
+"""Lanes: the fast path of one stream, past the per-message queues of the stack.
+
+A lane hands what a read brought to its sink in one call, and writes frames within the peer's
+windows straight into the connection's output. It holds what the peer's window does not take, up to
+a mark, and tells the sink when there is room again: whoever produces, stops producing.
+
+Laws:
+1. Frames leave in order, each as one DATA frame if the peer's limits allow, else cut; END_STREAM
+   comes last, once.
+2. Nothing here waits. A shut window stops this lane and nobody else.
+3. Bytes that came before a sink was attached are delivered once, and credited once.
+"""
+
+from collections import deque
+from struct import Struct
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.http.credit import Credit
+from protocol.frames import END_STREAM
+
+if TYPE_CHECKING:
+    from gateway.http.connection import GatewayH2Protocol
+
+HELD_BYTES_MAX = 64 * 1024
+"""Output held for a shut window; past it the sink is not asked for more."""
+
+_header = Struct(">IBI").pack
+
+
+class LaneSink(Protocol):
+    """Who takes what a lane brings. Called on the event loop; must not raise."""
+
+    def receive(self, data: bytes) -> None:
+        """Bytes of the request's body."""
+
+    def receive_end(self) -> None:
+        """The request's body has ended."""
+
+    def room(self) -> None:
+        """The lane takes output again."""
+
+    def lost(self) -> None:
+        """The peer has given the stream up, or is gone: nothing more comes or goes."""
+
+    def owes(self) -> bool:
+        """Whether the peer waits for something: then the connection is kept alive by PING."""
+
+
+class Lane:
+    """One stream of a connection."""
+
+    def __init__(self, connection: "GatewayH2Protocol", stream_id: int, credit: Credit) -> None:
+        self.stream_id = stream_id
+        self.credit = credit
+        self.ended = False
+        """END_STREAM has left"""
+        self.closed = False
+        self._connection = connection
+        self._sink: LaneSink | None = None
+        self._early: list[bytes] = []
+        self._early_end = False
+        self._held: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._ending = False
+        self._open = False
+        self._undone_bytes = 0
+
+    # ── inbound ──
+
+    def received(self, flow_bytes: int) -> None:
+        """The peer sent so many bytes on this stream, padding included."""
+        self._undone_bytes += flow_bytes
+        self.credit.received(flow_bytes)
+
+    def attach(self, sink: LaneSink) -> None:
+        """Deliver to ``sink`` from now on, first what came before it."""
+        self._sink = sink
+        early, self._early = self._early, []
+        if self.closed:
+            sink.lost()
+            return
+        if early:
+            sink.receive(b"".join(early))
+        if self._early_end:
+            sink.receive_end()
+
+    def receive(self, data: bytes, *, ended: bool) -> None:
+        """What one read brought for this stream."""
+        if self._sink is None:
+            self._early.append(data)
+            self._early_end = self._early_end or ended
+            return
+        if data:
+            self._sink.receive(data)
+        if ended:
+            self._sink.receive_end()
+
+    def done(self, flow_bytes: int) -> None:
+        """So many inbound bytes are done with: the peer may send as many more."""
+        if not self.closed:
+            self._undone_bytes -= flow_bytes
+            self._connection.give_credit(self, flow_bytes)
+
+    @property
+    def undone_bytes(self) -> int:
+        """Bytes that came and are not done with."""
+        return self._undone_bytes
+
+    @property
+    def early_bytes(self) -> int:
+        """Bytes that wait for a sink."""
+        return sum(map(len, self._early))
+
+    def owes(self) -> bool:
+        """See `LaneSink.owes`."""
+        return self._sink is not None and not self.ended and self._sink.owes()
+
+    # ── outbound ──
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the lane takes output: the peer's window and the socket keep up."""
+        return (
+            self._open and self._held_bytes < HELD_BYTES_MAX and not self._connection.output.is_full
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything that was written has left."""
+        return self._open and not self._held
+
+    def open(self) -> None:
+        """The response's headers have left: output may follow."""
+        self._open = True
+        self.pump()
+        if self._sink is not None and self.has_room:
+            self._sink.room()
+
+    def write(self, frames: list[bytes]) -> None:
+        """Send each as a DATA frame, as far as windows allow; hold the rest."""
+        if self.closed or self._ending:
+            return
+        self._held.extend(frames)
+        self._held_bytes += sum(map(len, frames))
+        self.pump()
+
+    def end(self) -> None:
+        """END_STREAM once everything written has left."""
+        self._ending = True
+        self.pump()
+
+    def window_opened(self) -> None:
+        """The peer's window, or the socket, takes more."""
+        if self.closed:
+            return
+        self.pump()
+        if self._sink is not None and self.has_room and not self._ending:
+            self._sink.room()
+
+    def pump(self) -> None:
+        """Move what is held into the output, within the windows."""
+        if not self._open or self.closed or self.ended:
+            return
+        if self._held:
+            self._send_held()
+        if self._ending and not self._held:
+            self.ended = True
+            self._connection.end_stream(self.stream_id)
+
+    def close(self) -> None:
+        """The stream is over; the sink hears it unless it ended well."""
+        if self.closed:
+            return
+        self.closed = True
+        self._held.clear()
+        self._held_bytes = 0
+        self._early.clear()
+        if self._sink is not None and not self.ended:
+            self._sink.lost()
+
+    def _send_held(self) -> None:
+        connection, stream_id = self._connection, self.stream_id
+        window = connection.outbound_window(stream_id)
+        frame_max = connection.outbound_frame_max
+        held, out, sent = self._held, [], 0
+        while held and window > 0:
+            payload = held[0]
+            size = len(payload)
+            if size > window or size > frame_max:
+                size = min(window, frame_max)
+                held[0] = payload[size:]
+                payload = payload[:size]
+            else:
+                held.popleft()
+            out.append(_header(size << 8, 0, stream_id))
+            out.append(payload)
+            window -= size
+            sent += size
+        if sent:
+            self._held_bytes -= sent
+            connection.spend_window(stream_id, sent)
+            connection.output.write(out)
+
+
+def end_of_stream(stream_id: int) -> bytes:
+    """An empty DATA frame with END_STREAM."""
+    return _header(0, END_STREAM, stream_id)

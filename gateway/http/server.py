@@ -1,0 +1,86 @@
+"""Hypercorn around the app: the listening socket, readiness, the end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import hypercorn.protocol
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config as HypercornConfig
+from quart import Quart
+
+from gateway.http.connection import Connections, H2Options, protocol_class
+
+REQUESTS_PER_CONNECTION_MAX = 1 << 40
+"""Hypercorn counts requests to end a connection, which would silence long streams on it."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound, listening socket; port 0 picks a free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """The URL that the socket answers at."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class FrontDoor:
+    """The HTTP/2 connections that are open, if they are ours (``http.lanes``)."""
+
+    def __init__(self, options: H2Options | None) -> None:
+        self._connections = Connections()
+        self._protocol = protocol_class(options, self._connections) if options else None
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Our connection in the place of Hypercorn's, which looks the name up at call time."""
+        stock = vars(hypercorn.protocol)["H2Protocol"]
+        if self._protocol is not None:
+            vars(hypercorn.protocol)["H2Protocol"] = self._protocol
+        try:
+            yield
+        finally:
+            vars(hypercorn.protocol)["H2Protocol"] = stock
+
+    async def drain(self, deadline_s: float) -> None:
+        """Tell every peer, and wait until their connections are over."""
+        self._connections.start_drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await self._connections.until_empty()
+
+
+async def serve(
+    app: Quart,
+    listener: socket.socket,
+    *,
+    streams_max: int,
+    stop: Callable[[], Awaitable[None]],
+) -> None:
+    """Serve until ``stop`` returns. HTTP/1.1 and h2c, by prior knowledge and upgrade, on a port."""
+    config = HypercornConfig()
+    # Hypercorn closes the descriptor that it is given, so it gets one of its own.
+    config.bind = [f"fd://{os.dup(listener.fileno())}"]
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn")
+    config.h2_max_concurrent_streams = streams_max
+    config.keep_alive_max_requests = REQUESTS_PER_CONNECTION_MAX
+    config.graceful_timeout = 1.0
+    config.include_server_header = False
+    listener.listen(config.backlog)
+    await hypercorn_serve(app, config, shutdown_trigger=stop)

@@ -1,0 +1,124 @@
+"""Pull queries: the text goes to the warehouse, its rows come back with declared types."""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from gateway.query.values import Convert, convert, converter
+from gateway.seams import (
+    QueryBroken,
+    QueryKind,
+    QueryRefused,
+    Result,
+    ResultColumn,
+    RowLines,
+    Sources,
+    Warehouse,
+    WarehouseQuery,
+    WarehouseUnreachable,
+)
+from protocol.errors import BadStatement, InternalError, WarehouseAway
+from protocol.names import Origin, ResolvedQuery, resolve_query
+from protocol.types import STRING, SqlType
+
+
+class PullQueries:
+    """Starts pull queries on a warehouse."""
+
+    def __init__(self, warehouse: Warehouse, sources: Sources) -> None:
+        self._warehouse = warehouse
+        self._sources = sources
+
+    async def start(self, sql: str, context: Mapping[str, Any]) -> "RunningPull":
+        """Run one SELECT. Raises `protocol.errors.KsqlError`."""
+        resolved = resolve_query(sql, self._sources.names)
+        query_id = f"query_{secrets.token_hex(12)}"
+        try:
+            result = await self._warehouse.query(
+                WarehouseQuery(sql=resolved.sql, query_id=query_id, context=context)
+            )
+        except WarehouseUnreachable as lost:
+            raise WarehouseAway(
+                f"The warehouse does not answer; try again later ({lost})"
+            ) from lost
+        except QueryRefused as refused:
+            if await self._nothing_stored(resolved):
+                return RunningPull(query_id, None, self._expected(resolved), ())
+            raise BadStatement(str(refused), sql) from refused
+        return RunningPull(query_id, result, *self._declared(result, resolved))
+
+    def _type_of(self, origin: Origin) -> SqlType:
+        source = self._sources.declared(origin.source)
+        assert source is not None
+        return next(c.type for c in source.columns if c.name == origin.column)
+
+    async def _nothing_stored(self, resolved: ResolvedQuery) -> bool:
+        """Whether the query reads a declared stream that has no datasource yet (ruling 8)."""
+        try:
+            for names in resolved.sources:
+                if await self._warehouse.columns(names.datasource) is None:
+                    return True
+        except WarehouseUnreachable:
+            return False
+        return False
+
+    def _expected(self, resolved: ResolvedQuery) -> tuple[ResultColumn, ...]:
+        columns = []
+        for number, origin in enumerate(resolved.outputs or ()):
+            if origin is None:
+                columns.append(ResultColumn(f"EXPR${number}", STRING))
+            else:
+                columns.append(ResultColumn(origin.column, self._type_of(origin)))
+        return tuple(columns)
+
+    def _declared(
+        self, result: Result, resolved: ResolvedQuery
+    ) -> tuple[tuple[ResultColumn, ...], tuple[Convert | None, ...]]:
+        origins = resolved.outputs
+        if origins is None or len(origins) != len(result.columns):
+            return result.columns, ()
+        columns: list[ResultColumn] = []
+        converters: list[Convert | None] = []
+        for column, origin in zip(result.columns, origins, strict=True):
+            if origin is None:
+                columns.append(column)
+                converters.append(None)
+                continue
+            declared = self._type_of(origin)
+            stored_as = column.stored_as or str(column.type)
+            columns.append(ResultColumn(column.name, declared, stored_as))
+            converters.append(converter(declared, stored_as))
+        return tuple(columns), tuple(converters) if any(converters) else ()
+
+
+class RunningPull:
+    """Implements `gateway.seams.RunningQuery`."""
+
+    kind = QueryKind.PULL
+
+    def __init__(
+        self,
+        query_id: str,
+        result: Result | None,
+        columns: tuple[ResultColumn, ...],
+        converters: tuple[Convert | None, ...],
+    ) -> None:
+        self.id = query_id
+        self.columns = columns
+        self._result = result
+        self._converters = converters
+
+    async def rows(self) -> AsyncIterator[RowLines]:
+        """See `gateway.seams.RunningQuery`."""
+        if self._result is None:
+            return
+        try:
+            async for lines in self._result.rows():
+                yield convert(lines, self._converters) if self._converters else lines
+        except (QueryBroken, WarehouseUnreachable) as broken:
+            raise InternalError(f"The result is not complete: {broken}") from broken
+
+    async def close(self) -> None:
+        """See `gateway.seams.RunningQuery`."""
+        if self._result is not None:
+            await self._result.close()
