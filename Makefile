@@ -36,7 +36,7 @@ druid-stop: ## stop the Druid that `make druid` started
 	$(PYTHON) deploy/druid/cluster.py stop
 
 test: check ## everything that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: install ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

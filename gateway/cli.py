@@ -10,9 +10,12 @@ from typing import Annotated, Any, Literal
 import structlog
 from cyclopts import App, Parameter
 
+from gateway.catalog.errors import CatalogUnreadable
 from gateway.config import Config, ConfigError, load
+from gateway.folder import FolderUnusable
 from gateway.ingest.spool import SpoolUnusable
 from gateway.runtime import run
+from gateway.seams import WarehouseUnreachable
 
 EX_CONFIG = 78
 
@@ -44,8 +47,12 @@ def serve(
     _set_up_log()
     try:
         _run(_serve(settings))
-    except (SpoolUnusable, OSError) as error:
+    except (FolderUnusable, SpoolUnusable, CatalogUnreadable, WarehouseUnreachable) as error:
         print(f"headrace: cannot start: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{settings.http.host}:{settings.http.port}"
+        print(f"headrace: cannot start: {error} ({where})", file=sys.stderr)
         return 1
     return 0
 

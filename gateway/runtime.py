@@ -19,10 +19,11 @@ import structlog
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.statements import StatementRunner
 from gateway.config import Config
+from gateway.folder import DataFolder
 from gateway.http.app import LANE_PATHS, Doors, HttpLimits, make_app
 from gateway.http.batches import BatchFetches
-from gateway.http.connection import H2Options
 from gateway.http.drain import OpenStreams
+from gateway.http.h2core import H2Options
 from gateway.http.inserts import InsertLimits
 from gateway.http.server import FrontDoor, address, listen, serve
 from gateway.ingest.committer import Committed, Committer, CommitterTimes
@@ -158,10 +159,10 @@ class Gateway:
 @asynccontextmanager
 async def running(config: Config, listener: socket.socket) -> AsyncIterator[Gateway]:
     """A gateway with every room open, its background work going, and no socket served yet."""
-    config.data_dir.mkdir(parents=True, exist_ok=True)
-    warehouse = make_warehouse(config, address(listener))
-    gateway = Gateway(config, warehouse, config.data_dir / "spool.db")
     async with AsyncExitStack() as stack:
+        stack.enter_context(contextlib.closing(DataFolder(config.data_dir)))
+        warehouse = make_warehouse(config, address(listener))
+        gateway = Gateway(config, warehouse, config.data_dir / "spool.db")
         await warehouse.open()
         stack.push_async_callback(warehouse.close)
         await gateway.writer.open()

@@ -89,7 +89,17 @@ def _object(body: bytes) -> dict[str, Any]:
         raise BadRequest(f"{_PREFIX}Document nesting or a number in it is too large") from None
     if not isinstance(value, dict):
         raise BadRequest(f"{_PREFIX}Cannot read an object from {_kind(value)}")
+    if "\\u" in text:
+        _refuse_half_pairs(value)
     return value
+
+
+def _refuse_half_pairs(value: dict[str, Any]) -> None:
+    r"""Text with half of a surrogate pair (``\ud800``) cannot be written anywhere as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadRequest(f"{_PREFIX}Text holds half of a surrogate pair") from None
 
 
 def _malformed(text: str, error: json.JSONDecodeError) -> str:
@@ -117,8 +127,6 @@ def _text(members: Mapping[str, Any], name: str) -> str:
         return str(value)
     if not isinstance(value, str):
         raise BadRequest(f"{_PREFIX}Cannot read '{name}' as text from {_kind(value)}")
-    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-        raise BadRequest(f"{_PREFIX}'{name}' holds half of a surrogate pair")
     return value
 
 

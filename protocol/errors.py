@@ -101,7 +101,7 @@ class Http2Required(KsqlError):
 
 
 class NotFound(KsqlError):
-    """Unknown path, method or acceptable type."""
+    """Unknown path, or no acceptable type. A wrong method is 405 with 40500."""
 
     code = 40400
 

@@ -192,7 +192,9 @@ class InsertsStream:
         self._finish_if_done()
 
     def fail(self, seq: int, rejected: RowRejected) -> None:
-        """Row ``seq`` was taken but cannot be stored."""
+        """Row ``seq`` was taken but cannot be stored. Too late once its ack has left."""
+        if seq < self._ledger.emitted:
+            return
         self._move(Input.SETTLE_FAILED)
         self._ledger.fail(seq, rejected)
 
@@ -255,10 +257,10 @@ class InsertsStream:
     def _receive_arguments(self, data: bytes) -> None:
         head, newline, rest = data.partition(b"\n")
         block = self._received.lines.feed(head + newline)
+        if self._received.lines.over_limit() or len(block) > self._row_limit_bytes + 1:
+            self._move(Input.BAD_ARGS)
+            raise BadRequest(f"Arguments are larger than {self._row_limit_bytes} bytes")
         if not block:
-            if self._received.lines.over_limit():
-                self._move(Input.BAD_ARGS)
-                raise BadRequest(f"Arguments are larger than {self._row_limit_bytes} bytes")
             return
         self._parse_arguments(block)
         if rest:

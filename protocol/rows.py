@@ -106,8 +106,13 @@ class RowChecker:
         return self._stamped(block, count, arrival_ms)
 
     def _plain(self, block: bytes) -> bool:
-        """No row can be over the limit, and no string can hold U+0000."""
-        return len(block) <= self._row_limit_bytes and b"\\u0000" not in block
+        """No row can be over the limit, no string can hold U+0000, no reader sees more lines.
+
+        A raw carriage return can only be white space, but many take it for the end of a line.
+        """
+        return (
+            len(block) <= self._row_limit_bytes and b"\\u0000" not in block and b"\r" not in block
+        )
 
     def _stamped(self, block: bytes, count: int, arrival_ms: int) -> Checked | None:
         if self._schema.stamp_as is None:
@@ -160,7 +165,7 @@ class RowChecker:
 def too_long(limit_bytes: int) -> RowRejected:
     """The refusal of a row over the limit."""
     return RowRejected(
-        f"Row is larger than the limit of {limit_bytes} bytes (ingest.row_limit_bytes)"
+        f"Row is larger than the limit of {limit_bytes} bytes (http.row_limit_bytes)"
     )
 
 

@@ -91,6 +91,10 @@ def _zone(text: str | None) -> datetime.tzinfo:
     return datetime.timezone(datetime.timedelta(minutes=minutes if text[0] == "+" else -minutes))
 
 
+_HOURS_ONLY = re.compile(r"[+-]\d\d\Z")
+"""What Java's ``X`` writes where the zone has no minutes; Python's ``%z`` wants them."""
+
+
 class PatternError(ValueError):
     """A timestamp pattern outside the subset; the text names the letter."""
 
@@ -119,16 +123,27 @@ def compile_pattern(pattern: str) -> Callable[[str], int]:
     ValueError; this raises `PatternError`.
     """
     directives: list[str] = []
+    asked: set[str] = set()
     at = 0
     while at < len(pattern):
         piece = _PIECES.match(pattern, at)
         if piece is None:
             raise PatternError(f"unbalanced quote in timestamp format '{pattern}'")
-        directives.append(_directive(piece, pattern))
+        directive = _directive(piece, pattern)
+        if piece.group(2) is not None:
+            if directive in asked:
+                raise PatternError(
+                    f"'{piece.group(0)}' comes twice in timestamp format '{pattern}'"
+                )
+            asked.add(directive)
+        directives.append(directive)
         at = piece.end()
     translated = "".join(directives)
+    short_zone = pattern.endswith("X") and not pattern.endswith("XX")
 
     def read(text: str) -> int:
+        if short_zone and _HOURS_ONLY.search(text):
+            text += "00"
         moment = datetime.datetime.strptime(text, translated)  # noqa: DTZ007 - zone added below
         return to_millis(moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC))
 

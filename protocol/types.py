@@ -179,10 +179,21 @@ class _TypeReader:
         while self._peek() != ">":
             if fields:
                 self._expect(",")
-            name = fold(self._next())
+            name = self._field_name()
+            if any(field.name == name for field in fields):
+                raise TypeTextError(f"duplicate field '{name}' in '{self._text[:200]}'")
             fields.append(Column(name, self.type(depth + 1)))
         self._expect(">")
         return SqlType(Base.STRUCT, fields=tuple(fields))
+
+    def _field_name(self) -> str:
+        word = self._next()
+        if word in "<>(),":
+            raise TypeTextError(f"expected a name, found '{word}' in '{self._text[:200]}'")
+        try:
+            return fold(word)
+        except NameTextError as problem:
+            raise TypeTextError(str(problem)) from None
 
     def _skip_length(self) -> None:
         """VARCHAR(n) is read as STRING: ksqlDB keeps no length."""

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import structlog
 from quart import Quart, Response, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from gateway.http.batches import BatchFetches, serve_batch
 from gateway.http.drain import OpenStreams
@@ -34,6 +34,7 @@ from protocol.errors import (
     InternalError,
     KsqlError,
     NotFound,
+    RowRejected,
     ShuttingDown,
 )
 from protocol.framing import Framing, negotiate
@@ -74,14 +75,13 @@ class HttpLimits:
 def make_app(doors: Doors, limits: HttpLimits) -> Quart:
     """The application. Streams outlive every timeout of Quart's, so those are off."""
     app = Quart("headrace")
-    app.config.update(
-        BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None, MAX_CONTENT_LENGTH=limits.body_bytes
-    )
+    # The limit on bodies is kept here, for those that are read whole: inserts have no length.
+    app.config.update(BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.register_error_handler(KsqlError, _answer)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_fault)
     _add_streams(app, doors, limits)
-    _add_statements(app, doors)
+    _add_statements(app, doors, limits)
     _add_health(app, doors)
     if doors.batches is not None:
         _add_batches(app, doors.batches)
@@ -105,7 +105,6 @@ def _add_streams(app: Quart, doors: Doors, limits: HttpLimits) -> None:
             await rider.arguments()
             await session.admit()
             return _streamed(rider.run(doors.open_streams))
-        request.max_content_length = None
         body = aiter(request.body)
         ended = await _read_arguments(session, body)
         if session.needs_admission:
@@ -117,8 +116,9 @@ def _add_streams(app: Quart, doors: Doors, limits: HttpLimits) -> None:
     async def query_stream() -> Response:
         _refuse_while_draining(doors)
         lane, framing = _lane(), _framing(STREAM_FRAMINGS)
+        _refuse_announced(limits)
         rider = QueryRider(lane, body_limit_bytes=limits.body_bytes) if lane is not None else None
-        arguments = parse_query_arguments(await (rider.body() if rider else _body()))
+        arguments = parse_query_arguments(await (rider.body() if rider else _body(limits)))
         session = QuerySession(framing, arguments)
         await session.start(doors.queries)
         response = _streamed(rider.run(session) if rider else _each(session.frames()))
@@ -126,7 +126,7 @@ def _add_streams(app: Quart, doors: Doors, limits: HttpLimits) -> None:
         return response
 
     async def close_query() -> Response:
-        query_id = parse_close_arguments(await _body())
+        query_id = parse_close_arguments(await _body(limits))
         if not await doors.queries.close_query(query_id):
             raise BadRequest(f"No query with id {query_id}")
         return _json({})
@@ -163,10 +163,15 @@ async def _insert_frames(
 
 
 async def _read_rows(session: InsertSession, body: AsyncIterator[bytes]) -> None:
-    async for data in body:
-        session.receive(data)
-        await session.until_readable()
-    session.receive_end()
+    try:
+        async for data in body:
+            session.receive(data)
+            await session.until_readable()
+        session.receive_end()
+    except Exception as fault:  # noqa: BLE001 - whatever it was
+        # Nobody awaits this task: the client must hear of it through its own stream.
+        _log.error("reading rows failed", exc_info=fault)
+        session.stop(RowRejected(InternalError().message, 50000))
 
 
 async def _each(frames: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
@@ -175,10 +180,23 @@ async def _each(frames: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
             yield frame
 
 
-async def _body() -> bytes:
-    body = await request.get_data(as_text=False)
-    assert isinstance(body, bytes)
-    return body
+def _refuse_announced(limits: HttpLimits) -> None:
+    """A body that says it is too large is not waited for."""
+    if (request.content_length or 0) > limits.body_bytes:
+        raise BodyTooLarge("The request body is larger than http.body_limit_bytes")
+
+
+async def _body(limits: HttpLimits) -> bytes:
+    """The whole body of the request. Raises `BodyTooLarge`."""
+    _refuse_announced(limits)
+    parts: list[bytes] = []
+    size_bytes = 0
+    async for part in request.body:
+        parts.append(part)
+        size_bytes += len(part)
+        if size_bytes > limits.body_bytes:
+            raise BodyTooLarge("The request body is larger than http.body_limit_bytes")
+    return b"".join(parts)
 
 
 def _lane() -> Lane | None:
@@ -211,10 +229,10 @@ def _refuse_while_draining(doors: Doors) -> None:
 # ── statements, health, batches ──────────────────────────────────────────────────────────────
 
 
-def _add_statements(app: Quart, doors: Doors) -> None:
+def _add_statements(app: Quart, doors: Doors, limits: HttpLimits) -> None:
     @app.post("/ksql")
     async def ksql() -> Response:
-        arguments = parse_ksql_arguments(await _body())
+        arguments = parse_ksql_arguments(await _body(limits))
         entities = await doors.statements(arguments.ksql, arguments.session_variables)
         return _json(entities)
 
@@ -261,13 +279,14 @@ async def _answer(error: KsqlError) -> Response:
 
 async def _answer_http(error: HTTPException) -> Response:
     """Quart's own refusals, in ksqlDB's form."""
-    if isinstance(error, RequestEntityTooLarge):
-        return await _answer(BodyTooLarge("The request body is larger than http.body_limit_bytes"))
     if error.code == 404:
         return await _answer(NotFound(f"Path not found: {request.path}"))
     refusal = NotFound(f"{error.name}: {request.method} {request.path}")
     refusal.code = (error.code or 500) * 100
-    return await _answer(refusal)
+    response = await _answer(refusal)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return response
 
 
 async def _answer_fault(error: Exception) -> Response:

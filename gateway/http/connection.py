@@ -11,26 +11,20 @@ Laws:
    limits of frames, headers, resets, control frames and unread answers.
 4. A fault of one stream ends that stream; only a fault of the connection ends the connection.
 
-Private parts of h2 that are touched: none but ``_expected_content_length`` (`_end_request`): h2
-counts a body's bytes by the DATA frames it sees, and it sees none.
+One private part of h2 is touched, ``_expected_content_length`` (`_end_request`): h2 counts a
+body's bytes by the DATA frames it sees, and it sees none.
 
 Source: RFC 9113; Hypercorn's ``H2Protocol``, whose place it takes (looked up at call time).
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
-from struct import Struct
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar
 
-import h2.config
-import h2.connection
 import h2.events
 import h2.exceptions
-import h2.settings
 from h2.errors import ErrorCodes
-from h2.settings import SettingCodes
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.events import Event as IOEvent
@@ -53,46 +47,27 @@ from hypercorn.utils import filter_pseudo_headers
 
 from gateway.http.credit import WINDOW_MAX, Credit
 from gateway.http.guards import RateGuard
+from gateway.http.h2core import (
+    CONTINUATION,
+    DEFAULT_WINDOW_BYTES,
+    END_HEADERS,
+    HEADERS,
+    PING,
+    SETTINGS,
+    H2Options,
+    goaway,
+    new_h2,
+    window_update,
+)
 from gateway.http.lanes import Lane, end_of_stream
 from gateway.http.output import Output
 from gateway.http.streams import LANE_KEY, BodyPump, Stream
+from gateway.http.watch import Due, Ticker, Watch
 from protocol.frames import BadPadding, DataChunk, FrameTooLong, FrameWalk, OtherFrame
 
 Headers = list[tuple[bytes, bytes]]
 
-_RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 3, 4, 6, 7, 8
-_HEADERS, _CONTINUATION, _END_HEADERS = 1, 9, 0x4
-
-_window_update = Struct(">IBII").pack
-_goaway = Struct(">IBIII").pack
 _PING_PAYLOAD = b"headrace"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class H2Options:
-    """Limits and times of a connection."""
-
-    lane_paths: Collection[bytes] = ()
-    streams_max: int = 1000
-    stream_window_bytes: int = 1 << 20
-    connection_window_bytes: int = 16 << 20
-    data_frame_max_bytes: int = (1 << 24) - 1
-    """advertised: DATA is never kept, so a frame may be as long as it likes"""
-    frame_limit_bytes: int = 64 << 10
-    """any other frame"""
-    header_list_max_bytes: int = 64 << 10
-    overrun_max_bytes: int = 8 << 20
-    """bytes of a lane that wait, where its sender ignores the window"""
-    ping_s: float = 2.0
-    header_s: float = 10.0
-    """for the preface, and for a frame or a header block that has begun"""
-    idle_s: float = 300.0
-    linger_s: float = 1.0
-    """how long a peer may go on sending to a stream that was answered in full"""
-    resets_max: int = 200
-    resets_window_s: float = 30.0
-    control_frames_max: int = 2000
-    control_window_s: float = 10.0
 
 
 class Connections:
@@ -122,19 +97,6 @@ class Connections:
     async def until_empty(self) -> None:
         """Wait until every connection is over."""
         await self._empty.wait()
-
-
-class _H2Connection(h2.connection.H2Connection):
-    """h2's, without its own limit on streams: it would end the connection, we refuse the stream."""
-
-    @property
-    def open_inbound_streams(self) -> int:
-        """Always below the limit."""
-        return 0
-
-    def forget_closed_streams(self) -> None:
-        """h2 drops closed streams while it counts them, which the override above leaves out."""
-        self._open_streams(1)
 
 
 class GatewayH2Protocol:
@@ -170,17 +132,17 @@ class GatewayH2Protocol:
         self.streams: dict[int, Stream] = {}
         self.output = Output(_writer_of(send), self._output_drained)
         self._loop = asyncio.get_running_loop()
-        self._h2 = _new_h2(options)
+        self._h2 = new_h2(options)
         self._walk = FrameWalk(frame_limit_bytes=options.frame_limit_bytes)
         self._credit = Credit(options.connection_window_bytes)
         self._resets = RateGuard(options.resets_max, options.resets_window_s)
         self._controls = RateGuard(options.control_frames_max, options.control_window_s)
-        self._tick_timer: asyncio.TimerHandle | None = None
-        self._active_at = self._pinged_at = self._loop.time()
-        self._began_at: float | None = self._active_at
+        now = self._loop.time()
+        self._watch = Watch(options, active_at=now, began_at=now)
+        self._ticker = Ticker(self._watch.period_s, self._tick)
         self._headers_open = False
         self._served = 0
-        self._end_task: asyncio.Task[None] | None = None
+        self._due: set[asyncio.Task[None]] = set()
 
     # ── what Hypercorn calls ──
 
@@ -196,13 +158,13 @@ class GatewayH2Protocol:
         else:
             self._h2.initiate_connection()
         self.connections.add(self)
-        increment = self.options.connection_window_bytes - 65535
+        increment = self.options.connection_window_bytes - DEFAULT_WINDOW_BYTES
         if increment > 0:
             self._h2.increment_flow_control_window(increment)
         self._flush_h2()
         # Our own deadlines watch the connection from here on, not Hypercorn's idle timer.
         await self.send(Updated(idle=False))
-        self._schedule_tick()
+        self._ticker.start()
         if headers is not None:
             await self._open_stream(1, headers)
             self.streams[1].request_ended = True
@@ -238,7 +200,7 @@ class GatewayH2Protocol:
     # ── inbound ──
 
     async def _receive(self, data: bytes) -> None:
-        self._active_at = self._loop.time()
+        self._watch.active_at = self._loop.time()
         try:
             arrived = self._walk.feed(data)
         except FrameTooLong:
@@ -254,7 +216,11 @@ class GatewayH2Protocol:
                 await self._receive_frame(event)
             if self.closed:
                 return
-        self._began_at = self._active_at if self._walk.waits or self._headers_open else None
+        if not (self._walk.waits or self._headers_open):
+            self._watch.began_at = None
+        elif arrived or self._watch.began_at is None:
+            # Something was completed: what is unfinished now began with this read.
+            self._watch.began_at = self._watch.active_at
         if self.output.overflows:
             await self._end_connection(ErrorCodes.ENHANCE_YOUR_CALM)
 
@@ -332,10 +298,10 @@ class GatewayH2Protocol:
         self._flush_h2()
 
     def _is_too_much(self, frame: OtherFrame) -> bool:
-        if frame.kind in (_HEADERS, _CONTINUATION):
-            self._headers_open = not frame.raw[4] & _END_HEADERS
-        if frame.kind in (_SETTINGS, _PING):
-            return self._controls.exceeded(self._active_at)
+        if frame.kind in (HEADERS, CONTINUATION):
+            self._headers_open = not frame.raw[4] & END_HEADERS
+        if frame.kind in (SETTINGS, PING):
+            return self._controls.exceeded(self._watch.active_at)
         return False
 
     async def _handle_event(self, event: h2.events.Event) -> None:
@@ -376,7 +342,7 @@ class GatewayH2Protocol:
             return
         unanswered = not stream.answered
         await self._forget(stream)
-        if unanswered and self._resets.exceeded(self._active_at):
+        if unanswered and self._resets.exceeded(self._watch.active_at):
             await self._end_connection(ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _window_opened(self, stream_id: int | None) -> None:
@@ -514,7 +480,7 @@ class GatewayH2Protocol:
             self._write_window_update(0, increment)
 
     def _write_window_update(self, stream_id: int, increment: int) -> None:
-        self.output.write([_window_update(4 << 8 | _WINDOW_UPDATE, 0, stream_id, increment)])
+        self.output.write([window_update(stream_id, increment)])
 
     def _send_headers(self, stream: Stream, event: Response | InformationalResponse) -> None:
         headers = [(b":status", b"%d" % event.status_code), *event.headers]
@@ -551,30 +517,19 @@ class GatewayH2Protocol:
 
     # ── deadlines ──
 
-    def _schedule_tick(self) -> None:
-        period_s = min(self.options.ping_s, self.options.header_s, 1.0) / 2
-        self._tick_timer = self._loop.call_later(period_s, self._tick)
-
     def _tick(self) -> None:
         now = self._loop.time()
-        if self._is_late(now):
-            self._end_soon(ErrorCodes.NO_ERROR)
-            return
+        owes = any(stream.lane.owes() for stream in self.streams.values())
+        match self._watch.due(now, streams=len(self.streams), owes=owes):
+            case Due.CLOSE:
+                self._spawn(self._end_connection(ErrorCodes.NO_ERROR))
+            case Due.PING:
+                self._h2.ping(_PING_PAYLOAD)
+                self._flush_h2()
         for stream in list(self.streams.values()):
             finished_at = stream.finished_at
             if finished_at is not None and now - finished_at > self.options.linger_s:
                 self._spawn(self._reset(stream, ErrorCodes.NO_ERROR))
-        owing = any(stream.lane.owes() for stream in self.streams.values())
-        if owing and now - self._pinged_at >= self.options.ping_s * 0.75:
-            self._pinged_at = now
-            self._h2.ping(_PING_PAYLOAD)
-            self._flush_h2()
-        self._schedule_tick()
-
-    def _is_late(self, now: float) -> bool:
-        if self._began_at is not None and now - self._began_at > self.options.header_s:
-            return True
-        return not self.streams and now - self._active_at > self.options.idle_s
 
     # ── the end ──
 
@@ -589,16 +544,16 @@ class GatewayH2Protocol:
 
     def _finish_drain(self) -> None:
         if not self.closed:
-            self._end_soon(ErrorCodes.NO_ERROR)
+            self._spawn(self._end_connection(ErrorCodes.NO_ERROR))
 
     def _write_goaway(self, last_stream_id: int, code: ErrorCodes) -> None:
-        self.output.write([_goaway(8 << 8 | _GOAWAY, 0, 0, last_stream_id, code)])
+        self.output.write([goaway(last_stream_id, code)])
 
-    def _end_soon(self, code: ErrorCodes) -> None:
-        self._spawn(self._end_connection(code))
-
-    def _spawn(self, work: Any) -> None:
-        self._end_task = self._loop.create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what a timer found due; the reference keeps it alive until it is done."""
+        task = self._loop.create_task(work)
+        self._due.add(task)
+        task.add_done_callback(self._due.discard)
 
     async def _end_connection(self, code: ErrorCodes | None) -> None:
         """GOAWAY with ``code`` (None: h2 has written it, or the peer has said it), then close."""
@@ -623,8 +578,7 @@ class GatewayH2Protocol:
             return
         self.closed = True
         self.connections.discard(self)
-        if self._tick_timer is not None:
-            self._tick_timer.cancel()
+        self._ticker.stop()
         self.output.close()
         for stream in list(self.streams.values()):
             await self._forget(stream)
@@ -635,23 +589,6 @@ def protocol_class(options: H2Options, connections: Connections) -> type[Gateway
     return type(
         "GatewayH2Protocol", (GatewayH2Protocol,), {"options": options, "connections": connections}
     )
-
-
-def _new_h2(options: H2Options) -> _H2Connection:
-    connection = _H2Connection(
-        config=h2.config.H2Configuration(client_side=False, header_encoding=None)
-    )
-    connection.local_settings = h2.settings.Settings(
-        client=False,
-        initial_values={
-            SettingCodes.MAX_CONCURRENT_STREAMS: options.streams_max,
-            SettingCodes.MAX_HEADER_LIST_SIZE: options.header_list_max_bytes,
-            SettingCodes.INITIAL_WINDOW_SIZE: options.stream_window_bytes,
-            SettingCodes.MAX_FRAME_SIZE: options.data_frame_max_bytes,
-            SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,
-        },
-    )
-    return connection
 
 
 def _does_not_count(fields: dict[bytes, bytes]) -> bool:

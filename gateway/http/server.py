@@ -13,7 +13,8 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config as HypercornConfig
 from quart import Quart
 
-from gateway.http.connection import Connections, H2Options, protocol_class
+from gateway.http.connection import Connections, protocol_class
+from gateway.http.h2core import H2Options
 
 REQUESTS_PER_CONNECTION_MAX = 1 << 40
 """Hypercorn counts requests to end a connection, which would silence long streams on it."""

@@ -48,6 +48,7 @@ def without_lines(pieces: Iterator[bytes], dead: list[int]) -> Iterator[bytes]:
         gone = {line - before - 1 for line in dead if before < line <= before + count}
         before += count
         if gone:
-            lines = piece.splitlines(keepends=True)
-            piece = b"".join(line for at, line in enumerate(lines) if at not in gone)
+            # Not splitlines: a carriage return ends no line here.
+            lines = piece.split(b"\n")
+            piece = b"\n".join(line for at, line in enumerate(lines) if at not in gone)
         yield piece

@@ -46,7 +46,7 @@ class SpoolIntake:
         self._chunk_added = chunk_added
         self._queues: dict[tuple[str, InsertSpec], QueueRecord] = {}
         self._stored_bytes = 0
-        self._held: deque[tuple[SpoolStream, RowsToWrite]] = deque()
+        self._held: deque[tuple[SpoolStream, RowsToWrite, int]] = deque()
         self._newest: ChunkRecord | None = None
 
     @property
@@ -81,18 +81,26 @@ class SpoolIntake:
     def freed(self, size_bytes: int) -> None:
         """Room has come back."""
         self._stored_bytes -= size_bytes
+        moved: set[SpoolStream] = set()
         while self._held and self.has_room:
-            stream, rows = self._held.popleft()
-            stream.stall_ended()
+            stream, rows, _ = self._held.popleft()
+            moved.add(stream)
             self._hand_over(rows)
+        for stream in moved:
+            stream.stall_ended()
+        still: set[SpoolStream] = set()
+        for stream, _, first_seq in self._held:
+            if stream in moved and stream not in still:
+                still.add(stream)
+                stream.stalled(first_seq, self._limits.stall_s)
 
-    def take(self, stream: "SpoolStream", rows: RowsToWrite) -> float | None:
-        """Write rows, or hold them while there is no room: then for so many seconds at most."""
+    def take(self, stream: "SpoolStream", rows: RowsToWrite, first_seq: int) -> None:
+        """Write rows, or hold them while there is no room."""
         if self.has_room and not self._held:
             self._hand_over(rows)
-            return None
-        self._held.append((stream, rows))
-        return self._limits.stall_s
+            return
+        self._held.append((stream, rows, first_seq))
+        stream.stalled(first_seq, self._limits.stall_s)
 
     def drop(self, stream: "SpoolStream") -> None:
         """Forget rows of a stream that are held back."""
@@ -115,7 +123,7 @@ class SpoolStream:
 
     def __init__(self, intake: SpoolIntake, queue: int, level: AckLevel, sink: ReceiptSink) -> None:
         self.waiting_bytes = 0
-        self._held_from = 0
+        self._given_up = False
         self._intake = intake
         self._queue = queue
         self._level = level
@@ -124,7 +132,7 @@ class SpoolStream:
 
     def append(self, first_seq: int, count: int, raw: bytes, credit_bytes: int) -> None:
         """See `gateway.seams.IntakeStream`."""
-        if self._sink is None:
+        if self._sink is None or self._given_up:
             return
         size_bytes = len(raw)
         self.waiting_bytes += size_bytes
@@ -132,15 +140,13 @@ class SpoolStream:
         def written(chunk: ChunkRecord | None, failed: SpoolFailed | None) -> None:
             self.waiting_bytes -= size_bytes
             if chunk is None:
+                self._intake.freed(size_bytes)
                 self._refuse(first_seq, RowRejected(str(failed), 50000))
             else:
                 self._spooled(chunk, first_seq, count, credit_bytes)
 
         rows = RowsToWrite(self._queue, raw, count, int(time.time() * 1000), written)
-        deadline_s = self._intake.take(self, rows)
-        if deadline_s is not None and self._deadline is None:
-            self._held_from = first_seq
-            self._deadline = asyncio.get_running_loop().call_later(deadline_s, self._give_up)
+        self._intake.take(self, rows, first_seq)
 
     def close(self) -> None:
         """See `gateway.seams.IntakeStream`."""
@@ -148,18 +154,24 @@ class SpoolStream:
         self.stall_ended()
         self._intake.drop(self)
 
+    def stalled(self, first_seq: int, stall_s: float) -> None:
+        """Rows from ``first_seq`` on are held back: give up if they still are after so long."""
+        if self._deadline is None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(stall_s, self._give_up, first_seq)
+
     def stall_ended(self) -> None:
         """Rows move again."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _give_up(self) -> None:
+    def _give_up(self, first_seq: int) -> None:
+        """Take no more; rows that are on their way to the disk are acked all the same."""
         self._deadline = None
-        sink, self._sink = self._sink, None
+        self._given_up = True
         self._intake.drop(self)
-        if sink is not None:
-            sink.failed(self._held_from, RowRejected(SPOOL_FULL, 42900))
+        self._refuse(first_seq, RowRejected(SPOOL_FULL, 42900))
 
     def _spooled(self, chunk: ChunkRecord, first_seq: int, count: int, credit_bytes: int) -> None:
         at_once = self._level is AckLevel.SPOOLED

@@ -50,8 +50,10 @@ class SpoolLog:
             batches = await asyncio.to_thread(
                 self._reader.committed_after, position, ENTRIES_PER_READ
             )
-            if batches:
-                return [self._entry(batch) for batch in batches]
+            # A commit may be on disk before it is told here: its turn comes when it is.
+            told = [batch for batch in batches if (batch.commit_seq or 0) <= self._end]
+            if told:
+                return [self._entry(batch) for batch in told]
             position = self._end
 
     def _entry(self, batch: BatchRecord) -> LogEntry:

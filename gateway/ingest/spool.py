@@ -33,7 +33,7 @@ from gateway.seams import InsertSpec
 
 FORMAT = 1
 PAGE_BYTES = 16384
-CHECKPOINT_PAGES = 2048
+CHECKPOINT_PAGES = 8192
 READ_STEP_CHUNKS = 16
 
 _SCHEMA = """
@@ -145,7 +145,10 @@ class SpoolFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._db = _connect(path)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise SpoolUnusable(f"{path} cannot be opened: {error}") from error
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
@@ -153,25 +156,32 @@ class SpoolFile:
             raise SpoolUnusable(
                 f"{path} is not a spool or is damaged ({error}); move it away to start empty"
             ) from error
-        self.spool_id = self._meta("spool_id")
+        except SpoolUnusable:
+            self._db.close()
+            raise
 
     def _prepare(self) -> None:
+        _configure(self._db)
         tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if not tables:
-            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-            self._db.executemany(
-                "INSERT INTO meta VALUES (?, ?)",
-                [("format", str(FORMAT)), ("spool_id", secrets.token_hex(4))],
+            # One transaction: a crash leaves an empty file or a whole spool.
+            self._db.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} INSERT INTO meta VALUES ('format', '{FORMAT}'),"
+                f" ('spool_id', '{secrets.token_hex(4)}'); COMMIT;"
             )
-        found = int(self._meta("format"))
-        if found != FORMAT:
+        self.spool_id = self._meta("spool_id")
+        found = self._meta("format")
+        if found != str(FORMAT):
             raise SpoolUnusable(
                 f"{self.path} has spool format {found}, this version reads {FORMAT}: "
                 "run the version of the gateway that wrote it"
             )
 
     def _meta(self, key: str) -> str:
-        return str(self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError(f"it has no {key}")
+        return str(row[0])
 
     def close(self) -> None:
         """Close the file. What was committed stays."""
@@ -271,11 +281,13 @@ class SpoolFile:
             kept += size
             if kept > keep_bytes or final_ms < final_before_ms:
                 doomed.append((number, queue, first, last))
-                freed += size
         for number, queue, first, last in doomed:
-            self._db.execute(
-                "DELETE FROM chunk WHERE queue = ? AND id BETWEEN ? AND ?", (queue, first, last)
+            # Counted as they go: the newest batch's record outlives its chunks.
+            gone = self._db.execute(
+                "DELETE FROM chunk WHERE queue = ? AND id BETWEEN ? AND ? RETURNING bytes",
+                (queue, first, last),
             )
+            freed += sum(size for (size,) in gone.fetchall())
             self._db.execute(
                 "DELETE FROM batch WHERE number = ? AND commit_seq <"
                 " (SELECT max(commit_seq) FROM batch)",
@@ -320,6 +332,10 @@ class SpoolReader:
     def unfinished(self) -> list[BatchRecord]:
         """Batches that are not final, in the order of their sealing."""
         return self._batches("final_ms IS NULL ORDER BY number", ())
+
+    def refused(self) -> list[BatchRecord]:
+        """FAILED batches: final, and still in need of the operator."""
+        return self._batches("state = 'FAILED' ORDER BY number", ())
 
     def committed_after(self, commit_seq: int, limit: int) -> list[BatchRecord]:
         """Retained committed batches after a position of the log, in its order."""
@@ -379,10 +395,8 @@ class _Reading:
         self._db.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+def _configure(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    return db

@@ -148,7 +148,9 @@ class SpoolWriter:
                     chunk = _append(spool, part.items)
                     words.extend((item.written, chunk) for item in part.items)
             spool.commit()
-        except sqlite3.Error as error:
+        # Whatever it is, also a fault of ours in a change: all who wait must hear of it, and the
+        # thread must go on, or every stream hangs.
+        except Exception as error:  # noqa: BLE001
             with contextlib.suppress(sqlite3.Error):
                 spool.rollback()
             failed = SpoolFailed(f"the spool cannot be written: {error}")

@@ -33,34 +33,35 @@ class PullQueries:
         """Run one SELECT. Raises `protocol.errors.KsqlError`."""
         resolved = resolve_query(sql, self._sources.names)
         query_id = f"query_{secrets.token_hex(12)}"
+        query = WarehouseQuery(sql=resolved.sql, query_id=query_id, context=context)
         try:
-            result = await self._warehouse.query(
-                WarehouseQuery(sql=resolved.sql, query_id=query_id, context=context)
-            )
+            result = await self._run(query, resolved)
         except WarehouseUnreachable as lost:
-            raise WarehouseAway(
-                f"The warehouse does not answer; try again later ({lost})"
-            ) from lost
+            raise WarehouseAway(f"The warehouse does not answer: {lost}") from lost
         except QueryRefused as refused:
-            if await self._nothing_stored(resolved):
-                return RunningPull(query_id, None, self._expected(resolved), ())
             raise BadStatement(str(refused), sql) from refused
+        if result is None:
+            return RunningPull(query_id, None, self._expected(resolved), ())
         return RunningPull(query_id, result, *self._declared(result, resolved))
+
+    async def _run(self, query: WarehouseQuery, resolved: ResolvedQuery) -> Result | None:
+        """The running query; None where a declared stream has nothing stored yet (ruling 8)."""
+        try:
+            return await self._warehouse.query(query)
+        except QueryRefused:
+            if not resolved.sources:
+                raise
+        for names in resolved.sources:
+            if await self._warehouse.columns(names.datasource) is None:
+                return None
+        # All are there now. One may have appeared since the refusal, so the user's text gets a
+        # second chance before it is at fault.
+        return await self._warehouse.query(query)
 
     def _type_of(self, origin: Origin) -> SqlType:
         source = self._sources.declared(origin.source)
         assert source is not None
         return next(c.type for c in source.columns if c.name == origin.column)
-
-    async def _nothing_stored(self, resolved: ResolvedQuery) -> bool:
-        """Whether the query reads a declared stream that has no datasource yet (ruling 8)."""
-        try:
-            for names in resolved.sources:
-                if await self._warehouse.columns(names.datasource) is None:
-                    return True
-        except WarehouseUnreachable:
-            return False
-        return False
 
     def _expected(self, resolved: ResolvedQuery) -> tuple[ResultColumn, ...]:
         columns = []

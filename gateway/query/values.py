@@ -1,7 +1,7 @@
 """Stored values → declared values: what a plain column of a declared stream shows (DESIGN §6, 5).
 
 A warehouse stores BOOLEAN as 0 and 1, a non-time TIMESTAMP as milliseconds, MAP and STRUCT as
-JSON text, a long DECIMAL as text. Where a result column is a declared one, its rows are decoded,
+JSON text, a long DECIMAL as text, and Druid 27 shows arrays as JSON text or, of one item, as it. Where a result column is a declared one, its rows are decoded,
 converted and encoded again; a result that needs none of this passes through as bytes.
 """
 
@@ -13,7 +13,7 @@ import orjson
 
 from gateway.seams import RowLines
 from protocol.timestamps import parse_timestamp, to_iso
-from protocol.types import Base, SqlType
+from protocol.types import STRING, Base, SqlType
 
 Convert = Callable[[Any], Any]
 
@@ -32,6 +32,8 @@ def converter(declared: SqlType, stored_as: str) -> Convert | None:
             return _decimal(declared.scale)
         case Base.MAP | Base.STRUCT:
             return _document
+        case Base.ARRAY:
+            return _array_of_text if declared.element == STRING else _document
         case _:
             return None
 
@@ -71,3 +73,15 @@ def _decimal(scale: int) -> Convert:
 
 def _document(value: Any) -> Any:
     return orjson.loads(value) if isinstance(value, str) else value
+
+
+def _array_of_text(value: Any) -> Any:
+    """Druid 27 keeps ARRAY<STRING> as a multi-value string: several items are JSON, one is bare."""
+    if not isinstance(value, str):
+        return value
+    try:
+        items = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return [value]
+    is_array = isinstance(items, list) and all(isinstance(item, str | None) for item in items)
+    return items if is_array else [value]

@@ -91,6 +91,8 @@ def parse_select(text: str, dialect: type[Dialect]) -> exp.Expr:
         raise QueryRefused(f"the statement cannot be read: {_first_line(error)}") from error
     except RecursionError as error:
         raise QueryRefused("the statement is nested too deeply") from error
+    except Exception as error:
+        raise QueryRefused("syntax error: the statement cannot be read") from error
     if len(trees) != 1:
         raise QueryRefused(f"expected one statement, found {len(trees)}")
     tree = trees[0]

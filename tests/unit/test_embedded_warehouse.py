@@ -28,6 +28,7 @@ from gateway.seams import (
     WarehouseUnreachable,
 )
 from gateway.warehouse.embedded import EmbeddedWarehouse
+from gateway.warehouse.embedded.warehouse import MAX_BATCHES
 from protocol.types import BIGINT, BOOLEAN, DOUBLE, STRING, TIMESTAMP, Column, parse_type
 
 N = (Column("N", BIGINT),)
@@ -226,9 +227,9 @@ async def test_a_column_name_of_the_warehouses_own_is_refused(
 
 
 async def test_room_is_counted(warehouse: EmbeddedWarehouse) -> None:
-    assert await warehouse.free_batches() == 4
+    assert await warehouse.free_batches() == MAX_BATCHES
     await stored(warehouse, batch("b1", ndjson({"N": 1})))
-    assert await warehouse.free_batches() == 4
+    assert await warehouse.free_batches() == MAX_BATCHES
 
 
 # ── values ───────────────────────────────────────────────────────────────────────────────────

@@ -27,7 +27,7 @@ from gateway.warehouse.embedded.tasks import Tasks
 from gateway.warehouse.embedded.writer import Job, Writer
 from protocol.types import Column
 
-MAX_BATCHES = 4
+MAX_BATCHES = 2
 """Batches in flight at once: enough for group commit, few enough to bound the folder of rows."""
 
 _CHECKPOINT_BYTES = "'256MB'"

@@ -1,4 +1,4 @@
-"""One real Druid for all tests of this folder, booted on free ports and stopped at the end.
+"""One real Druid for all tests that need it, booted on free ports and stopped at the end.
 
 HEADRACE_DRUID_RUN   the run folder of a cluster that runs already: it is used, and left running
 HEADRACE_REQUIRE_DRUID=1   fail, not skip, on a machine that cannot assemble one
@@ -15,20 +15,19 @@ from typing import NoReturn
 import pytest
 
 # The scripts of deploy/ are no package: they run by their path alone.
-sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "druid"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "deploy" / "druid"))
 
 from cluster import HOME, Cluster
 from jars import Missing, assemble
 from launch import choose_ports
 
-HERE = Path(__file__).parent
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The hook is handed the items of every folder.
+    # One worker gets all of them when tests run side by side: the cluster is booted once.
     for item in items:
-        if item.path.is_relative_to(HERE):
+        if "druid" in getattr(item, "fixturenames", ()) or item.get_closest_marker("druid"):
             item.add_marker(pytest.mark.druid)
+            item.add_marker(pytest.mark.xdist_group("druid"))
 
 
 @pytest.fixture(scope="session")

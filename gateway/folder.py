@@ -1,0 +1,40 @@
+"""The data folder: one gateway at a time.
+
+The lock is the kernel's (flock), so it goes with its process however that ends; the process id in
+the file is there to be read by people.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class FolderUnusable(Exception):
+    """The data folder cannot be used; the text says why."""
+
+
+class DataFolder:
+    """Holds a folder, made if need be, until it is closed. Raises `FolderUnusable`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise FolderUnusable(f"the data folder {path} cannot be written: {error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._lock, 64, 0).decode(errors="replace").strip()
+            os.close(self._lock)
+            raise FolderUnusable(
+                f"the data folder {path} is held by another gateway (process {holder}): "
+                "stop it, or choose another folder with --data-dir"
+            ) from error
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Let it go."""
+        os.close(self._lock)

@@ -1,0 +1,251 @@
+"""One batch on its way: for each state of `batches` one action, whose outcome is the next input.
+
+What is on disk before an action: the batch id and its attempt, before the first submission of
+either. After a restart a batch that is not final is asked for by its id before anything is sent.
+
+Laws:
+1. At most one live attempt; one that is known to have FAILED is verified by counting its rows.
+2. A row that is at fault is cut out on disk together with the number of the next attempt.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from gateway.ingest.batches import FINAL, BatchInput, BatchState, transition
+from gateway.ingest.content import BatchContent
+from gateway.ingest.receipts import Receipts
+from gateway.ingest.records import persist
+from gateway.ingest.spool import BatchRecord, DeadLetter, QueueRecord, SpoolFile, SpoolReader
+from gateway.ingest.writer import SpoolWriter
+from gateway.seams import (
+    Submission,
+    SubmissionRefused,
+    TaskFailure,
+    TaskState,
+    Warehouse,
+    WarehouseUnreachable,
+)
+from protocol.errors import RowRejected
+
+_log = structlog.get_logger("headrace.committer")
+
+_S, _I = BatchState, BatchInput
+_OF_TASK = {
+    TaskState.RUNNING: _I.IS_RUNNING,
+    TaskState.SUCCESS: _I.SUCCESS,
+    TaskState.FAILED: _I.FAILURE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitterTimes:
+    """``poll_s`` between two looks at running tasks; back-off from ``retry_s`` to its cap."""
+
+    poll_s: float
+    retry_s: float
+    retry_max_s: float
+    queryable_max_s: float = 600.0
+
+
+@dataclass(slots=True)
+class Live:
+    """A batch on its way."""
+
+    batch: BatchRecord
+    queue: QueueRecord
+    resumed: bool = False
+    letters: list[DeadLetter] = field(default_factory=list)
+    failure: TaskFailure | None = None
+    retries: int = 0
+    cut: bool = False
+    verdict: asyncio.Future[BatchInput] | None = None
+    failed_known: bool = False
+
+    def content(self, reader: SpoolReader) -> BatchContent:
+        """The bytes that the current attempt sends."""
+        return BatchContent(reader, self.batch, self.letters)
+
+
+class BatchCarrier:
+    """Carries batches to a final state."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        writer: SpoolWriter,
+        reader: SpoolReader,
+        receipts: Receipts,
+        times: CommitterTimes,
+    ) -> None:
+        self._warehouse = warehouse
+        self._writer = writer
+        self._reader = reader
+        self._receipts = receipts
+        self._times = times
+        self._actions: Mapping[BatchState, Callable[[Live], Awaitable[BatchInput]]] = {
+            _S.SEALED: self._start,
+            _S.SUBMITTING: self._submit,
+            _S.RUNNING: self._watch,
+            _S.ASKING: self._ask,
+            _S.VERIFYING: self._verify,
+            _S.CUTTING: self._cut,
+            _S.WAITING: self._wait,
+        }
+
+    async def carry(self, live: Live) -> None:
+        """Act and move until the batch is final."""
+        while live.batch.state not in FINAL:
+            happened = await self._actions[live.batch.state](live)
+            state = transition(live.batch.state, happened)
+            _log.debug("batch", batch=live.batch.id, was=live.batch.state, now=state)
+            live.batch = replace(live.batch, state=state)
+
+    async def release(self, task_id: str) -> None:
+        """What the warehouse keeps for a task that is over may go."""
+        try:
+            await self._warehouse.release(task_id)
+        except WarehouseUnreachable:
+            _log.debug("release lost", task=task_id)
+
+    @staticmethod
+    def tell(live: Live, state: TaskState | None) -> None:
+        """Somebody has looked at the task of a RUNNING batch; None: the warehouse has no such."""
+        if state is TaskState.RUNNING or live.verdict is None or live.verdict.done():
+            return
+        live.verdict.set_result(_I.UNKNOWN if state is None else _OF_TASK[state])
+
+    # ── the actions ──
+
+    async def _start(self, live: Live) -> BatchInput:
+        resumed, live.resumed = live.resumed, False
+        return _I.RESUME if resumed else _I.SUBMIT
+
+    async def _submit(self, live: Live) -> BatchInput:
+        content = live.content(self._reader)
+        submission = Submission(
+            batch_id=live.batch.id,
+            task_id=live.batch.task_id,
+            spec=live.queue.spec,
+            rows=content.rows,
+            content=content,
+        )
+        try:
+            await self._warehouse.submit(submission)
+        except WarehouseUnreachable as lost:
+            _log.warning("no reply to a submission", batch=live.batch.id, error=str(lost))
+            return _I.NO_ANSWER
+        except SubmissionRefused as refused:
+            live.failure = TaskFailure(code="SubmissionRefused", message=str(refused))
+            return _I.REFUSED
+        return _I.TAKEN
+
+    async def _watch(self, live: Live) -> BatchInput:
+        live.verdict = asyncio.get_running_loop().create_future()
+        happened = await live.verdict
+        live.verdict = None
+        live.failed_known = happened is _I.FAILURE
+        return happened
+
+    async def _ask(self, live: Live) -> BatchInput:
+        await self._back_off(live)
+        task_id = live.batch.task_id
+        try:
+            state = (await self._warehouse.statuses([task_id])).get(task_id)
+        except WarehouseUnreachable:
+            return _I.NO_ANSWER
+        live.failed_known = state is TaskState.FAILED
+        return _I.UNKNOWN if state is None else _OF_TASK[state]
+
+    async def _verify(self, live: Live) -> BatchInput:
+        expected = live.content(self._reader).rows
+        try:
+            if live.failed_known:
+                live.failure = await self._warehouse.failure(live.batch.task_id)
+            count = await self._warehouse.count(live.queue.spec.datasource, live.batch.id)
+        except WarehouseUnreachable:
+            await self._back_off(live)
+            return _I.NO_ANSWER
+        if count == expected:
+            return _I.ALL_THERE
+        if count:
+            text = f"{count} of {expected} rows are in the warehouse"
+            live.failure = TaskFailure(code="CountDiffers", message=text)
+            return _I.OTHER_COUNT
+        if not live.failed_known:
+            return _I.NONE_OF_UNKNOWN
+        assert live.failure is not None
+        return _I.ROW_AT_FAULT if live.failure.data_error else _I.NONE_OF_FAILED
+
+    async def _cut(self, live: Live) -> BatchInput:
+        """Take the row that failed the task out, so that the others can commit."""
+        content, failure = live.content(self._reader), live.failure
+        assert failure is not None
+        line = content.sealed_line(failure.line) if failure.line else 0
+        raw = await asyncio.to_thread(content.line, line) if line else None
+        if raw is None:
+            return _I.NOT_FOUND
+        letter = DeadLetter(
+            batch=live.batch.number,
+            line=line,
+            code=failure.code,
+            message=failure.message,
+            at_ms=int(time.time() * 1000),
+            raw=raw,
+        )
+        number, attempt = live.batch.number, live.batch.attempt + 1
+
+        def bury(spool: SpoolFile) -> None:
+            # With the next attempt's number: a line of the failed attempt counts in the rows that
+            # it had, so after a restart nobody may ask about it once a row less is left.
+            spool.bury(letter)
+            spool.move(number, _S.SEALED, attempt, failure.message)
+
+        failed_task = live.batch.task_id
+        await persist(self._writer, bury, self._times.retry_s)
+        live.batch = replace(live.batch, attempt=attempt)
+        await self.release(failed_task)
+        live.letters.append(letter)
+        await self._refuse_row(live, letter)
+        live.cut = True
+        return _I.CUT if content.rows > 1 else _I.NOTHING_LEFT
+
+    async def _refuse_row(self, live: Live, letter: DeadLetter) -> None:
+        chunks = await asyncio.to_thread(self._reader.chunks, live.batch)
+        place = self._receipts.locate(chunks, letter.line)
+        _log.warning("row to dead letters", batch=live.batch.id, line=letter.line)
+        sink, seq = place or (None, 0)
+        if sink is not None:
+            sink.failed(seq, RowRejected(_row_text(letter), 50000))
+
+    async def _wait(self, live: Live) -> BatchInput:
+        """Between attempts. The next attempt's number is on disk before it is submitted."""
+        if live.cut:
+            live.cut = False
+            return _I.DUE
+        await self.release(live.batch.task_id)
+        await self._back_off(live)
+        live.batch = replace(live.batch, attempt=live.batch.attempt + 1)
+        number, attempt = live.batch.number, live.batch.attempt
+        error = live.failure.message if live.failure else None
+        await persist(
+            self._writer,
+            lambda spool: spool.move(number, _S.SEALED, attempt, error),
+            self._times.retry_s,
+        )
+        return _I.DUE
+
+    async def _back_off(self, live: Live) -> None:
+        """Wait longer each time, with jitter so that batches do not come back together."""
+        times = self._times
+        delay_s = min(times.retry_max_s, times.retry_s * 2**live.retries)
+        live.retries = min(live.retries + 1, 30)
+        await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+
+
+def _row_text(letter: DeadLetter) -> str:
+    return f"Error in processing inserts. {letter.code}: {letter.message}"

@@ -1,0 +1,198 @@
+"""The suites: who is measured against whom, and the bars.
+
+A suite is a function from `Options` to verdicts; `SUITES` lists them in the order of their
+running. A new one (three transports side by side, say) needs its contenders, its
+bars, and a line there.
+"""
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.client import Client
+from tests.bench.compare import Bar, Sample, Verdict, alternate, judge
+from tests.bench.druid import DirectInsert
+from tests.bench.processes import (
+    BenchFailed,
+    Gateway,
+    cpu_seconds,
+    peak_memory_bytes,
+    quiet_disk,
+    run_module,
+    serving,
+)
+from tests.bench.rows import STREAM_COLUMNS, STREAM_OPTIONS, write_rows
+
+WARM_ROWS = 20_000
+GATEWAY = "gateway"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every suite is given. ``emit`` takes each result as soon as it is there."""
+
+    rows: int
+    rounds: int
+    frame_bytes: int
+    ack: str
+    druid_url: str | None
+    profile: Path | None
+    emit: Callable[[dict[str, Any]], None]
+
+
+# ── through the gateway ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Through:
+    """Rows through a gateway over HTTP/2 to the asked ack level; the gateway runs already."""
+
+    gateway: Gateway
+    file: Path
+    options: Options
+    name: str = GATEWAY
+    _runs: int = 0
+
+    def warm_up(self, file: Path) -> None:
+        """Make every piece of code on the way have run once."""
+        self._load(file)
+
+    def measure(self) -> Sample:
+        quiet_disk()
+        before_s = cpu_seconds(self.gateway.pid)
+        loaded = self._load(self.file)
+        gateway_s = cpu_seconds(self.gateway.pid) - before_s
+        peak_mib = peak_memory_bytes(self.gateway.pid) >> 20
+        cpu_s = {"gateway": round(gateway_s, 2), "client": round(loaded["cpu_s"], 2)}
+        notes = {"ack": self.options.ack, "gateway_peak_mib": peak_mib}
+        return Sample(self.name, loaded["rows"], loaded["seconds"], cpu_s, notes)
+
+    def _load(self, file: Path) -> dict[str, Any]:
+        """One file into a stream of its own, counted afterwards."""
+        self._runs += 1
+        # A cluster outlives its benches: the name must be new to it.
+        target = f"BENCH_{time.time_ns() // 1_000_000}_{self._runs}"
+        asyncio.run(create_stream(self.gateway.url, target))
+        flags = ["--port", self.gateway.port, "--target", target, "--file", file]
+        flags += ["--ack", self.options.ack, "--frame-bytes", self.options.frame_bytes]
+        loaded = run_module("tests.bench.load", *flags)
+        asyncio.run(expect_count(self.gateway.url, target, loaded["rows"]))
+        return loaded
+
+
+async def create_stream(url: str, name: str) -> None:
+    async with Client(url) as client:
+        await client.ksql(f"CREATE STREAM {name} ({STREAM_COLUMNS}) WITH ({STREAM_OPTIONS});")
+
+
+async def expect_count(url: str, name: str, rows: int, *, limit_s: float = 60.0) -> None:
+    """The stream holds exactly these rows, at the latest after ``limit_s``."""
+    async with Client(url) as client, asyncio.timeout(limit_s):
+        counted = -1
+        while counted != rows:
+            async with client.query(f"SELECT COUNT(*) FROM {name};") as query:
+                # A datasource that Druid does not know yet gives no row at all.
+                counted = (await anext(query, [0]))[0]
+            if counted > rows:
+                raise BenchFailed(f"{name} holds {counted} rows, {rows} were sent")
+            if counted != rows:
+                await asyncio.sleep(0.2)
+
+
+# ── embedded ─────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class FreshThrough:
+    """Like `Through`, with a gateway and a data folder of its own for each run."""
+
+    file: Path
+    warm_file: Path
+    folder: Path
+    options: Options
+    name: str = GATEWAY
+    _runs: int = 0
+
+    def measure(self) -> Sample:
+        self._runs += 1
+        data = self.folder / f"data-{self._runs}"
+        with serving(data, profile=self.options.profile) as gateway:
+            through = Through(gateway, self.file, self.options)
+            through.warm_up(self.warm_file)
+            return through.measure()
+
+
+@dataclass
+class DuckDb:
+    """DuckDB's own insert of the same file into a new file database."""
+
+    file: Path
+    folder: Path
+    name: str = "duckdb"
+    _runs: int = 0
+
+    def measure(self) -> Sample:
+        self._runs += 1
+        database = self.folder / f"reference-{self._runs}.duckdb"
+        quiet_disk()
+        done = run_module("tests.bench.duck", "--file", self.file, "--database", database)
+        database.unlink()
+        return Sample(
+            self.name, done["rows"], done["seconds"], {self.name: round(done["cpu_s"], 2)}
+        )
+
+
+def embedded(options: Options) -> list[Verdict]:
+    """To ``committed`` on the embedded warehouse, against DuckDB itself."""
+    with row_files(options.rows) as (folder, file, warm_file):
+        through = FreshThrough(file, warm_file, folder, options)
+        reference = DuckDb(file, folder)
+        rounds = alternate([through, reference], options.rounds, options.emit)
+    return [judge(rounds, Bar(GATEWAY, reference.name, 0.4))]
+
+
+# ── Druid ────────────────────────────────────────────────────────────────────────────────────
+
+
+def druid(options: Options) -> list[Verdict]:
+    """To ``committed`` on a Druid cluster, against one MSQ INSERT of the same file there."""
+    url = options.druid_url or running_druid()
+    if url is None:
+        options.emit(
+            {"skipped": "druid", "reason": "no --druid-url, and no cluster of `make druid`"}
+        )
+        return []
+    with row_files(options.rows) as (folder, file, warm_file):
+        flags = ("--warehouse", "druid", "--druid-url", url)
+        with serving(folder / "data", flags, profile=options.profile) as gateway:
+            through = Through(gateway, file, options)
+            direct = DirectInsert(url, file)
+            through.warm_up(warm_file)
+            DirectInsert(url, warm_file).measure()
+            rounds = alternate([through, direct], options.rounds, options.emit)
+    return [judge(rounds, Bar(GATEWAY, direct.name, 0.8))]
+
+
+def running_druid() -> str | None:
+    """The Router of the cluster that `make druid` keeps running, if one does."""
+    file = Path(".druid/run/urls.json")
+    return str(json.loads(file.read_text())["router"]) if file.exists() else None
+
+
+@contextmanager
+def row_files(rows: int) -> Iterator[tuple[Path, Path, Path]]:
+    """A folder for the suite, the file of rows in it, and a small one to warm up with."""
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
+        folder = Path(name)
+        write_rows(folder / "rows.ndjson", rows)
+        write_rows(folder / "warm.ndjson", min(WARM_ROWS, rows))
+        yield folder, folder / "rows.ndjson", folder / "warm.ndjson"
+
+
+SUITES: dict[str, Callable[[Options], list[Verdict]]] = {"embedded": embedded, "druid": druid}
