@@ -101,6 +101,7 @@ class Settler:
                     receipt.settle()
                 return
             await asyncio.sleep(self._times.poll_s)
+        _log.warning("committed but not queryable", batch=live.batch.id, rows=rows)
         message = f"Rows are committed (batch {live.batch.id}) but not queryable yet"
         self._fail_all(receipts, message)
 

@@ -1,5 +1,6 @@
 """The door of the query room: what a text is, who is live, and how a query is closed."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -84,7 +85,8 @@ class QueryService:
             )
         source = await self._sources.resolve(query.source_text)
         try:
-            push = compile_push(query.sql, source)
+            # Tens of milliseconds of parsing: not on the event loop.
+            push = await asyncio.to_thread(compile_push, query.sql, source)
         except QueryRefused as refused:
             raise BadStatement(str(refused), query.sql) from refused
         if len(self._live) >= self._push_queries_max:

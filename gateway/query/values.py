@@ -1,8 +1,9 @@
 """Stored values → declared values: what a plain column of a declared stream shows (DESIGN §6, 5).
 
 A warehouse stores BOOLEAN as 0 and 1, a non-time TIMESTAMP as milliseconds, MAP and STRUCT as
-JSON text, a long DECIMAL as text, and Druid 27 shows arrays as JSON text or, of one item, as it. Where a result column is a declared one, its rows are decoded,
-converted and encoded again; a result that needs none of this passes through as bytes.
+JSON text, a long DECIMAL as text; Druid 27 shows an array as JSON text, and one of a single text
+as that text. Where a result column is a declared one, its rows are decoded, converted and encoded
+again; a result that needs none of this passes through as bytes.
 """
 
 from collections.abc import Callable, Sequence
