@@ -15,7 +15,7 @@ from sqlglot.dialects.druid import Druid
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.parser import Parser
 from sqlglot.tokenizer_core import TokenType
-from sqlglot.tokens import Tokenizer
+from sqlglot.tokens import Tokenizer as BaseTokenizer
 
 from gateway.seams import QueryRefused
 
@@ -28,7 +28,7 @@ _WITHOUT_PARENTHESES = (TokenType.CURRENT_DATE, TokenType.CURRENT_TIMESTAMP)
 
 
 def _keywords(without: tuple[str, ...]) -> dict[str, TokenType]:
-    return {word: kind for word, kind in Tokenizer.KEYWORDS.items() if word not in without}
+    return {word: kind for word, kind in BaseTokenizer.KEYWORDS.items() if word not in without}
 
 
 class _Plain(Parser):
@@ -45,7 +45,7 @@ class _Plain(Parser):
 class DruidSql(Dialect):
     """Druid's SQL: double quotes quote names, a doubled quote is the only escape."""
 
-    class Tokenizer(Tokenizer):
+    class Tokenizer(BaseTokenizer):
         IDENTIFIERS: ClassVar[list[Any]] = ['"']
         QUOTES: ClassVar[list[Any]] = ["'"]
         STRING_ESCAPES: ClassVar[list[str]] = ["'"]
@@ -61,7 +61,7 @@ class DruidSql(Dialect):
 class KsqlSql(Dialect):
     """ksqlDB's SELECT: back-ticks and double quotes quote names, ``->`` reads a struct's field."""
 
-    class Tokenizer(Tokenizer):
+    class Tokenizer(BaseTokenizer):
         IDENTIFIERS: ClassVar[list[Any]] = ["`", '"']
         QUOTES: ClassVar[list[Any]] = ["'"]
         STRING_ESCAPES: ClassVar[list[str]] = ["'"]
