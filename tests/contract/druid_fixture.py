@@ -90,8 +90,12 @@ async def _answer(request: web.Request, content: BatchBytes) -> web.StreamRespon
     return response
 
 
-async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
-    """Ask again and again until it holds: nobody tells when Druid has come so far."""
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 180.0) -> None:
+    """Ask again and again until it holds: nobody tells when Druid has come so far.
+
+    The bound is generous: a task that fails on a busy machine was seen to take over a minute to
+    be said FAILED, while it ends within two seconds on an idle one.
+    """
     async with asyncio.timeout(within_s):
         while True:
             if await holds():
