@@ -57,6 +57,9 @@ class HttpConfig(_Section):
     idle_s: Seconds = 300.0
     """a connection without streams"""
     drain_s: Seconds = 10.0
+    inserts_over_http1: bool = False
+    """take insert streams over chunked HTTP/1.1 too, for producers behind proxies that downgrade;
+    off, they are refused with 40004 as by ksqlDB"""
 
 
 class IngestConfig(_Section):

@@ -289,11 +289,15 @@ class RowLines:
 
 @dataclass(frozen=True, slots=True)
 class ResultColumn:
-    """A column of a result: its name, its type, and ``stored_as`` the warehouse's type name."""
+    """A column of a result: its name, its type, and ``stored_as`` the warehouse's type name.
+
+    ``key`` marks a plain column that its stream or table declares as KEY or PRIMARY KEY.
+    """
 
     name: str
     type: SqlType
     stored_as: str = ""
+    key: bool = False
 
 
 class Result(Protocol):
@@ -339,12 +343,26 @@ class QueryKind(StrEnum):
     PUSH = "PUSH"
 
 
+class QueryEnd(StrEnum):
+    """Why the rows of a query ended, other than by an error."""
+
+    COMPLETED = "completed"
+    LIMIT = "limit"
+    CLOSED = "closed"
+
+
 class RunningQuery(Protocol):
     """A query that was started: its header is known, its rows come."""
 
     id: str
     kind: QueryKind
     columns: tuple[ResultColumn, ...]
+    source_kind: SourceKind | None
+    """of the declared source that it reads (STREAM if it reads several, and one is); None: none"""
+
+    @property
+    def ended_by(self) -> QueryEnd:
+        """Why `rows` has ended; until it has, COMPLETED."""
 
     def rows(self) -> AsyncIterator[RowLines]:
         """Rows until the end. Raises `protocol.errors.KsqlError` if the query breaks."""

@@ -26,7 +26,7 @@ class InsertArguments:
 
 @dataclass(frozen=True, slots=True)
 class QueryArguments:
-    """Body of ``/query-stream``."""
+    """Body of ``/query-stream``; ``/query`` and the WebSocket give the same under other names."""
 
     sql: str
     properties: Mapping[str, Any]
@@ -60,6 +60,20 @@ def parse_query_arguments(body: bytes) -> QueryArguments:
     )
 
 
+def parse_query_request(body: bytes) -> QueryArguments:
+    """Body of ``/query`` and parameter of the WebSocket (KsqlRequest): text in ``ksql``.
+
+    Raises `BadRequest`. An absent or null text is empty, and no statement then.
+    """
+    members = _object(body)
+    return QueryArguments(
+        _ksql(members),
+        _map(members, "streamsProperties"),
+        _map(members, "sessionVariables"),
+        _map(members, "requestProperties"),
+    )
+
+
 def parse_close_arguments(body: bytes) -> str:
     """The query id of ``/close-query``. Raises `BadRequest`."""
     return _text(_object(body), "queryId")
@@ -68,10 +82,13 @@ def parse_close_arguments(body: bytes) -> str:
 def parse_ksql_arguments(body: bytes) -> KsqlArguments:
     """Raises `BadRequest`. An absent or null statement text is empty."""
     members = _object(body)
-    text = "" if members.get("ksql") is None else _text(members, "ksql")
     return KsqlArguments(
-        text, _map(members, "streamsProperties"), _map(members, "sessionVariables")
+        _ksql(members), _map(members, "streamsProperties"), _map(members, "sessionVariables")
     )
+
+
+def _ksql(members: Mapping[str, Any]) -> str:
+    return "" if members.get("ksql") is None else _text(members, "ksql")
 
 
 def _object(body: bytes) -> dict[str, Any]:

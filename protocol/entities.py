@@ -59,17 +59,26 @@ def current_status(
     *,
     command_id: str,
     message: str,
+    status: str = "SUCCESS",
     sequence: int = -1,
     query_id: str | None = None,
     warnings: Iterable[str] = (),
 ) -> Entity:
-    """``currentStatus``: a statement that changed something, and has done so."""
+    """``currentStatus``: what became of a statement that changes something."""
     members = {
         "commandId": command_id,
-        "commandStatus": {"status": "SUCCESS", "message": message, "queryId": query_id},
+        "commandStatus": command_status(status, message, query_id),
         "commandSequenceNumber": sequence,
     }
     return entity("currentStatus", statement, members, warnings)
+
+
+def command_status(status: str, message: str, query_id: str | None = None) -> Entity:
+    """The status of a command, here and at ``/status/<its id>``.
+
+    ``status`` is QUEUED, PARSING, EXECUTING, RUNNING, TERMINATED, SUCCESS or ERROR.
+    """
+    return {"status": status, "message": message, "queryId": query_id}
 
 
 def command_id(kind: str, name: str, action: str) -> str:
@@ -124,6 +133,42 @@ def _query(query: LiveQuery) -> Entity:
     }
 
 
+def query_descriptions(statement: str, live: Iterable[LiveQuery]) -> Entity:
+    """``query_descriptions``, for LIST QUERIES EXTENDED."""
+    described = [_query_description(query, "PUSH", "", ()) for query in live]
+    return entity("query_descriptions", statement, {"queryDescriptions": described})
+
+
+def query_description(
+    statement: str, query: LiveQuery, *, kind: str, plan: str, sources: Iterable[str] = ()
+) -> Entity:
+    """``queryDescription``, for EXPLAIN: ``kind`` is PULL or PUSH, ``plan`` the plan's text.
+
+    A query that was not started has an empty id and state.
+    """
+    members = {"queryDescription": _query_description(query, kind, plan, sources)}
+    return entity("queryDescription", statement, members)
+
+
+def _query_description(query: LiveQuery, kind: str, plan: str, sources: Iterable[str]) -> Entity:
+    return {
+        "id": query.query_id,
+        "statementText": query.sql,
+        "windowType": None,
+        "fields": [],
+        "sources": list(sources),
+        "sinks": [],
+        "topology": "",
+        "executionPlan": plan,
+        "overriddenProperties": {},
+        "ksqlHostQueryStatus": {},
+        "queryType": kind,
+        "queryErrors": [],
+        "tasksMetadata": [],
+        "state": query.state or None,
+    }
+
+
 def source_description(
     statement: str, entry: SourceEntry, *, extended: bool = False, warnings: Iterable[str] = ()
 ) -> Entity:
@@ -163,31 +208,77 @@ def _description(entry: SourceEntry, extended: bool) -> Entity:
 
 def _field(column: Column) -> Entity:
     """``type`` stands for key columns only."""
-    field: Entity = {"name": column.name, "schema": _schema(column.type)}
+    field: Entity = {"name": column.name, "schema": schema_info(column.type)}
     return {**field, "type": "KEY"} if column.key else field
 
 
-def _schema(type_: SqlType) -> Entity:
+def schema_info(type_: SqlType) -> Entity:
     """A type as ``SchemaInfo``: ``parameters`` stands for DECIMAL only."""
-    fields = [{"name": field.name, "schema": _schema(field.type)} for field in type_.fields]
+    fields = [{"name": field.name, "schema": schema_info(field.type)} for field in type_.fields]
     schema: Entity = {
         "type": str(type_.base),
         "fields": fields if type_.base is Base.STRUCT else None,
-        "memberSchema": _schema(type_.element) if type_.element is not None else None,
+        "memberSchema": schema_info(type_.element) if type_.element is not None else None,
     }
     if type_.base is Base.DECIMAL:
         schema["parameters"] = {"precision": type_.precision, "scale": type_.scale}
     return schema
 
 
-def properties(statement: str, values: Mapping[str, str]) -> Entity:
-    """``properties``, for LIST PROPERTIES; none of them can be set from here."""
+def properties(
+    statement: str, values: Mapping[str, str], overwritten: Mapping[str, str] | None = None
+) -> Entity:
+    """``properties``, for LIST PROPERTIES; none of them can be set from here for good.
+
+    ``overwritten`` are those that the request sets for itself.
+    """
+    own = overwritten or {}
     listed = [
         {"name": name, "scope": "KSQL", "value": value, "editable": False}
-        for name, value in sorted(values.items())
+        for name, value in sorted({**values, **own}.items())
     ]
-    members = {"properties": listed, "overwrittenProperties": [], "defaultProperties": []}
+    members = {
+        "properties": listed,
+        "overwrittenProperties": sorted(own),
+        "defaultProperties": sorted(values.keys() - own.keys()),
+    }
     return entity("properties", statement, members)
+
+
+def variables(statement: str, values: Iterable[tuple[str, str]]) -> Entity:
+    """``variables``, for LIST VARIABLES."""
+    listed = [{"name": name, "value": value} for name, value in values]
+    return entity("variables", statement, {"variables": listed})
+
+
+def function_names(
+    statement: str, functions: Iterable[tuple[str, str]], warnings: Iterable[str] = ()
+) -> Entity:
+    """``function_names``, for LIST FUNCTIONS: scalar functions, each with its category."""
+    listed = [
+        {"name": name, "type": "SCALAR", "category": category} for name, category in functions
+    ]
+    return entity("function_names", statement, {"functions": listed}, warnings)
+
+
+def type_list(statement: str) -> Entity:
+    """``type_list``, for LIST TYPES: there are no custom types."""
+    return entity("type_list", statement, {"types": {}})
+
+
+def connector_list(statement: str) -> Entity:
+    """``connector_list``, for LIST CONNECTORS: there are none."""
+    return entity("connector_list", statement, {"connectors": []})
+
+
+def connector_plugins_list(statement: str) -> Entity:
+    """``connector_plugins_list``, for LIST CONNECTOR PLUGINS: there are none."""
+    return entity("connector_plugins_list", statement, {"connectorPlugins": []})
+
+
+def assert_topic(statement: str, name: str, *, exists: bool) -> Entity:
+    """``assert_topic``: the claim held; ``exists`` says which one it was."""
+    return entity("assert_topic", statement, {"topicName": name, "exists": exists})
 
 
 def warning(statement: str, message: str) -> Entity:

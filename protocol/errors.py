@@ -17,7 +17,8 @@ The tree::
     ├── InternalError         50000
     ├── WarehouseAway         50000   with HTTP status 503
     ├── NotReady              50302
-    └── ShuttingDown          50303
+    ├── ShuttingDown          50303
+    └── ShutDown              50304
 
     RowRejected               not a reply: a row inside a stream that is open already
 """
@@ -161,6 +162,15 @@ class ShuttingDown(KsqlError):
 
     def __init__(self) -> None:
         super().__init__("The server is shutting down")
+
+
+class ShutDown(KsqlError):
+    """The server has drained and is about to close its last connections."""
+
+    code = 50304
+
+    def __init__(self) -> None:
+        super().__init__("The server is shut down")
 
 
 class RowRejected(Exception):

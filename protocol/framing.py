@@ -1,5 +1,7 @@
 """Framing: cutting lines on the way in; delimited and JSON-array writing on the way out.
 
+The third framing, v1+json, wraps what it carries: see `protocol.streamed_rows`.
+
 Laws:
 1. The lines that come out do not depend on how the bytes were cut.
 2. What is kept of an unfinished line is bounded; a longer line is refused, not buffered.
@@ -12,6 +14,7 @@ for coalesced frames, and in JSON framing, what is ready is packed into one.
 Media types and their negotiation: ksqlDB API, "Streaming"; facts in the protocol notes §1.3.
 """
 
+import contextlib
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -74,11 +77,26 @@ class Framing(StrEnum):
     V1_JSON = V1_JSON
 
 
+QUERY_STREAM_FRAMINGS = (Framing.DELIMITED, Framing.JSON, Framing.V1_JSON)
+QUERY_FRAMINGS = (Framing.DELIMITED, Framing.V1_JSON, Framing.JSON)
+INSERTS_FRAMINGS = (Framing.DELIMITED, Framing.JSON)
+DOCUMENT_TYPES = (Framing.V1_JSON, Framing.JSON)
+"""What the endpoints that answer one document may be asked for; they answer JSON in any case."""
+
+
+def negotiate_query(accept: str | None) -> Framing | None:
+    """The framing of ``/query``: v1+json for plain JSON and by default, delimited for ``*/*``."""
+    if accept is None or not accept.strip():
+        return Framing.V1_JSON
+    found = negotiate(accept, QUERY_FRAMINGS)
+    return Framing.V1_JSON if found is Framing.JSON else found
+
+
 def negotiate(accept: str | None, offered: tuple[Framing, ...]) -> Framing | None:
     """The framing that ``Accept`` asks for, the first offered if it is absent; None: nothing fits.
 
-    User types are tried by quality, then by how concrete they are; parameters other than ``q``
-    are ignored, and ``q=0`` excludes nothing (ksqlDB's behaviour).
+    User types are tried by quality, then by how concrete they are and whether they have
+    parameters, which otherwise mean nothing; ``q=0`` excludes nothing (ksqlDB's behaviour).
     """
     if accept is None or not accept.strip():
         return offered[0]
@@ -95,19 +113,23 @@ def _by_preference(accept: str) -> list[str]:
         name, *parameters = (part.strip() for part in item.split(";"))
         kind, _, subtype = name.lower().partition("/")
         concrete = (kind not in ("", "*")) + 2 * (subtype not in ("", "*"))
-        ranked.append((-(1000 * _quality(parameters) + 10 * concrete), position, name.lower()))
+        quality, others = _quality(parameters)
+        rank = 1000 * quality + 10 * concrete + min(2, others)
+        ranked.append((-rank, position, name.lower()))
     return [name for _, _, name in sorted(ranked)]
 
 
-def _quality(parameters: list[str]) -> float:
+def _quality(parameters: list[str]) -> tuple[float, int]:
+    """The quality, 1 unless it is given and a number; how many other parameters there are."""
+    quality, others = 1.0, 0
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name.strip().lower() == "q":
-            try:
-                return min(1.0, max(0.0, float(value)))
-            except ValueError:
-                return 1.0
-    return 1.0
+        if name.strip().lower() != "q":
+            others += 1
+            continue
+        with contextlib.suppress(ValueError):
+            quality = min(1.0, max(0.0, float(value)))
+    return quality, others
 
 
 def _matches(wanted: str, offered: str) -> bool:
@@ -124,6 +146,7 @@ class LineWriter:
     """
 
     def __init__(self, framing: Framing, *, coalesced: bool) -> None:
+        assert framing is not Framing.V1_JSON, "protocol.streamed_rows writes it"
         self._json = framing is Framing.JSON
         self._coalesced = coalesced or self._json
         self._opened = False
@@ -143,7 +166,7 @@ class LineWriter:
         """Frames that hold ``raw``: documents that each end in a newline already."""
         assert not self._ended, "nothing leaves after the end"
         if self._json:
-            return self._array_part(raw.splitlines())
+            return self._array_bytes(raw[:-1].replace(b"\n", b","))
         if self._coalesced:
             return [raw] if raw else []
         return raw.splitlines(keepends=True)
@@ -157,7 +180,9 @@ class LineWriter:
         return [b"]" if self._opened else b"[]"]
 
     def _array_part(self, documents: Iterable[bytes]) -> list[bytes]:
-        joined = b",".join(documents)
+        return self._array_bytes(b",".join(documents))
+
+    def _array_bytes(self, joined: bytes) -> list[bytes]:
         if not joined:
             return []
         start = b"," if self._opened else b"["

@@ -69,18 +69,30 @@ class Piece:
 
     ``raw`` is its slice, which begins at ``start`` of ``source`` (the whole text), with the white
     space before it and the semicolon; ``tokens`` are positioned in ``source`` and leave the
-    semicolon out.
+    semicolon out. ``ended`` says that there is a semicolon.
     """
 
     source: str
     raw: str
     start: int
     tokens: tuple[Token, ...]
+    ended: bool
 
     @property
     def text(self) -> str:
         """The statement from its first token on, the semicolon included where there is one."""
         return self.raw[self.tokens[0].start - self.start :].rstrip() if self.tokens else ""
+
+    @property
+    def sql(self) -> str:
+        """The piece up to its semicolon, comments and white space as they are."""
+        return self.raw[:-1] if self.ended else self.raw
+
+    def after(self, tokens: int) -> "Piece":
+        """What is left of it behind so many tokens, of which one at least has to be left."""
+        start = self.tokens[tokens].start
+        raw = self.raw[start - self.start :]
+        return Piece(self.source, raw, start, self.tokens[tokens:], self.ended)
 
 
 # Possessive repetitions (`*+`) never give back what they took: no input costs more than its length.
@@ -146,12 +158,12 @@ def split(text: str) -> list[Piece]:
     start = 0
     for token in tokenize(text):
         if token.is_sign(";"):
-            pieces.append(Piece(text, text[start : token.end], start, tuple(held)))
+            pieces.append(Piece(text, text[start : token.end], start, tuple(held), ended=True))
             held, start = [], token.end
         else:
             held.append(token)
     if start < len(text):
-        pieces.append(Piece(text, text[start:], start, tuple(held)))
+        pieces.append(Piece(text, text[start:], start, tuple(held), ended=False))
     return pieces
 
 
@@ -159,7 +171,7 @@ def statements_of(text: str) -> list[Piece]:
     """The pieces that hold a statement; a semicolon with nothing before it is an error."""
     pieces = split(text)
     for piece in pieces:
-        if not piece.tokens and piece.raw.endswith(";"):
+        if not piece.tokens and piece.ended:
             at = piece.start + len(piece.raw) - 1
             raise syntax_error(text, at, "Expected a statement, found ';'")
     return [piece for piece in pieces if piece.tokens]

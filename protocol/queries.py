@@ -4,7 +4,8 @@ It turns intents into frames and knows neither where rows come from nor where fr
 header leaves at once, before any row exists: clients wait for it to say that the query runs.
 
 Laws:
-1. One header first; after an error or an end nothing leaves; JSON framing is a valid array.
+1. One header first; after an error or an end nothing leaves; in both JSON framings the body is one
+   valid array, and in the others whole lines.
 2. A row leaves as the bytes it came in: a line holding one JSON array.
 
 Protocol: ksqlDB API, "Streaming queries"; facts in the protocol notes §1.5.
@@ -17,7 +18,11 @@ import orjson
 
 from protocol.errors import KsqlError
 from protocol.framing import Framing, LineWriter
-from protocol.types import SqlType
+from protocol.streamed_rows import StreamedRows
+from protocol.types import Column
+
+LIMIT_REACHED = "Limit Reached"
+QUERY_COMPLETED = "Query Completed"
 
 
 class State(StrEnum):
@@ -49,39 +54,67 @@ class IllegalIntent(Exception):
     """The shell wanted to say something that cannot be said in this state."""
 
 
-class QueryStream:
-    """Writes one query's response."""
+class _PlainRows:
+    """The two framings whose elements stand for themselves: delimited and JSON."""
 
     def __init__(self, framing: Framing, *, coalesced: bool) -> None:
-        self.state = State.STARTING
         self._writer = LineWriter(framing, coalesced=coalesced)
 
-    def header(self, query_id: str, columns: Sequence[tuple[str, SqlType]]) -> list[bytes]:
-        """The first line: the query's id, its column names and their ksqlDB types."""
-        self._move(Intent.HEADER)
+    def header(self, query_id: str, columns: Sequence[Column]) -> list[bytes]:
         document = orjson.dumps(
             {
                 "queryId": query_id,
-                "columnNames": [name for name, _ in columns],
-                "columnTypes": [str(kind) for _, kind in columns],
+                "columnNames": [column.name for column in columns],
+                "columnTypes": [str(column.type) for column in columns],
             }
         )
         return self._writer.write([document])
 
     def rows(self, raw: bytes) -> list[bytes]:
-        """Rows: JSON arrays, each on a line that ends in a newline."""
-        self._move(Intent.ROWS)
         return self._writer.write_lines(raw)
 
     def error(self, error: KsqlError) -> list[bytes]:
-        """The query broke after its header: an error line, then the end."""
-        self._move(Intent.ERROR)
         return self._writer.write([error.body()]) + self._writer.end()
 
-    def end(self) -> list[bytes]:
-        """The result is complete, its LIMIT is reached, or it was closed."""
-        self._move(Intent.END)
+    def end(self, message: str) -> list[bytes]:
+        """Says nothing: here a body just ends."""
         return self._writer.end()
+
+
+class QueryStream:
+    """Writes one query's response.
+
+    ``coalesced`` packs the rows of one call into one frame; both JSON framings always do.
+    ``final_message``: whether v1+json ends with one, as it does but for a pull query of a table.
+    """
+
+    def __init__(self, framing: Framing, *, coalesced: bool, final_message: bool = False) -> None:
+        self.state = State.STARTING
+        self._body: _PlainRows | StreamedRows
+        if framing is Framing.V1_JSON:
+            self._body = StreamedRows(final_message=final_message)
+        else:
+            self._body = _PlainRows(framing, coalesced=coalesced)
+
+    def header(self, query_id: str, columns: Sequence[Column]) -> list[bytes]:
+        """The first line: the query's id, its columns and their ksqlDB types."""
+        self._move(Intent.HEADER)
+        return self._body.header(query_id, columns)
+
+    def rows(self, raw: bytes) -> list[bytes]:
+        """Rows: JSON arrays, each on a line that ends in a newline."""
+        self._move(Intent.ROWS)
+        return self._body.rows(raw)
+
+    def error(self, error: KsqlError) -> list[bytes]:
+        """The query broke after its header: an error line, then the end of the body."""
+        self._move(Intent.ERROR)
+        return self._body.error(error)
+
+    def end(self, message: str = QUERY_COMPLETED) -> list[bytes]:
+        """The result is complete, its LIMIT is reached, or it was closed: ``message`` says so."""
+        self._move(Intent.END)
+        return self._body.end(message)
 
     def _move(self, intent: Intent) -> None:
         try:

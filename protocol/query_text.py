@@ -46,16 +46,19 @@ def parse_query(text: str, variables: Mapping[str, Any] | None = None) -> PullQu
         raise BadStatement(
             f"Expected exactly one KSQL statement; found {len(pieces)} instead", filled.strip()
         )
-    piece = pieces[0]
+    return classify(pieces[0])
+
+
+def classify(piece: Piece) -> PullQuery | PushQueryText:
+    """What the query in the piece is. Raises as `parse_query` does."""
     _require_query(piece)
-    end = len(piece.raw) - 1 if piece.raw.endswith(";") else len(piece.raw)
     emit = _find_emit(piece)
     if emit is None:
-        return PullQuery(piece.raw[:end])
+        return PullQuery(piece.sql)
     start, stop = emit
     tokens = piece.tokens
     cut_from, cut_to = tokens[start].start - piece.start, tokens[stop].end - piece.start
-    sql = piece.raw[:cut_from] + piece.raw[cut_to:end]
+    sql = piece.sql[:cut_from] + piece.sql[cut_to:]
     return PushQueryText(sql.strip(), _source_text(piece))
 
 

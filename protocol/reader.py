@@ -7,6 +7,7 @@ place. Must never know: any statement.
 from protocol.errors import BadStatement
 from protocol.lexer import Kind, Piece, Token, literal, syntax_error
 from protocol.types import NameTextError, fold
+from protocol.vocabulary import QUERY_WORDS
 
 _SHOWN_CHARS = 80
 """How much of an unexpected token an error shows."""
@@ -71,6 +72,44 @@ class Reader:
             raise self.unexpected(wanted)
         self._at += 1
         return self.fold(token)
+
+    def written_name(self, wanted: str) -> str:
+        """An identifier as it was written, quotes included; it is known to fold."""
+        token = self.peek()
+        self.name(wanted)
+        assert token is not None
+        return token.text
+
+    def id(self) -> str:
+        """The id of a query, without quotes.
+
+        It may hold hyphens: unquoted, it is the run of tokens with no gap between them.
+        """
+        token = self.next("the id of a query")
+        if token.kind is Kind.STRING:
+            return literal(token)
+        if token.kind is Kind.NAME:
+            return self.fold(token)
+        query_id, end = token.text, token.end
+        while (following := self.peek()) is not None and following.start == end:
+            query_id, end = query_id + following.text, following.end
+            self._at += 1
+        return query_id
+
+    def starts_query(self) -> bool:
+        """Whether a query comes next."""
+        token = self.peek()
+        return token is not None and (token.says(*QUERY_WORDS) or token.is_sign("("))
+
+    def rest(self) -> Piece:
+        """All that is left, which is something, as a piece of its own; nothing is left then."""
+        piece = self.piece.after(self._at)
+        self.skip_all()
+        return piece
+
+    def skip_all(self) -> None:
+        """The rest is for others to read."""
+        self._at = len(self.piece.tokens)
 
     def fold(self, token: Token) -> str:
         """The name that an identifier token says."""

@@ -1,155 +1,93 @@
 """ksqlDB's statements → frozen dataclasses: one parse function for each, behind one table.
 
-Owns: the grammar of what ``/ksql`` serves, and the refusal of what it does not, with a sentence
-that says what to do instead. Must never know: which streams exist, or what a property means.
+Owns: which statements ``/ksql`` serves, the short ones' grammar, and the refusal of what it does
+not serve, with a sentence that says what to do instead. Must never know: which streams exist, or
+what a property means.
 
 Every error is a `protocol.errors.BadStatement` (40001) that carries the statement's text; a query
 posted here is a `QueryOnKsql` (40002). A text is read whole before anything of it runs, so a typing
-error in the last statement leaves nothing half done.
+error in the last statement leaves nothing half done; ``DEFINE`` holds for what follows it.
 
-Read in this order: `lexer`, `variables`, `vocabulary`, `reader`, this, `query_text`, `names`.
+Read in this order: `lexer`, `variables`, `vocabulary`, `reader`, `query_text`, `forms`,
+`declarations`, `insertions`, `assertions`, this, `names`.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from protocol.assertions import assertion
+from protocol.declarations import create, drop
 from protocol.errors import BadStatement, QueryOnKsql
-from protocol.lexer import Kind, Piece, Token, literal, statements_of
-from protocol.query_text import PullQuery, PushQueryText, is_query, parse_query
+from protocol.forms import (
+    AssertSchema,
+    AssertSource,
+    AssertTopic,
+    CreateSource,
+    DefineVariable,
+    Describe,
+    DropConnector,
+    DropSource,
+    Explain,
+    InsertValues,
+    ListAbsent,
+    ListFunctions,
+    ListProperties,
+    ListQueries,
+    ListSources,
+    ListTopics,
+    ListVariables,
+    SetProperty,
+    SourceWord,
+    Statement,
+    Terminate,
+    UndefineVariable,
+    UnsetProperty,
+    WarehouseTask,
+)
+from protocol.insertions import insert, replace
+from protocol.lexer import Kind, Piece, Token, split, statements_of
+from protocol.query_text import PullQuery, PushQueryText, classify, is_query, parse_query
 from protocol.reader import Reader
-from protocol.types import Column, NameTextError, SqlType, TypeTextError, parse_type
-from protocol.variables import substitute
-from protocol.vocabulary import AS_SELECT, REFUSALS, refusal, unknown_statement
+from protocol.variables import Variables
+from protocol.vocabulary import (
+    EXPLAIN_STATEMENT,
+    REFUSALS,
+    TERMINATE_CLUSTER,
+    refusal,
+    unknown_statement,
+)
 
 __all__ = [
+    "AssertSchema",
+    "AssertSource",
+    "AssertTopic",
     "CreateSource",
+    "DefineVariable",
     "Describe",
+    "DropConnector",
     "DropSource",
+    "Explain",
+    "InsertValues",
+    "ListAbsent",
+    "ListFunctions",
     "ListProperties",
     "ListQueries",
     "ListSources",
     "ListTopics",
+    "ListVariables",
     "PullQuery",
     "PushQueryText",
     "SetProperty",
     "SourceWord",
     "Statement",
     "Terminate",
+    "UndefineVariable",
     "UnsetProperty",
+    "WarehouseTask",
     "parse_query",
     "parse_statements",
 ]
-
-SourceWord = Literal["STREAM", "TABLE"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateSource:
-    """``CREATE [OR REPLACE] STREAM|TABLE [IF NOT EXISTS] name (columns) WITH (properties)``.
-
-    ``properties`` have upper-case names and the values' text, quotes off. ``columns`` is empty
-    where the statement names none.
-    """
-
-    text: str
-    kind: SourceWord
-    name: str
-    columns: tuple[Column, ...]
-    properties: Mapping[str, str]
-    or_replace: bool = False
-    if_not_exists: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropSource:
-    """``DROP STREAM|TABLE [IF EXISTS] name [DELETE TOPIC]``."""
-
-    text: str
-    kind: SourceWord
-    name: str
-    if_exists: bool = False
-    delete_topic: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListSources:
-    """``LIST STREAMS|TABLES [EXTENDED]``."""
-
-    text: str
-    kind: SourceWord
-    extended: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListTopics:
-    """``LIST [ALL] TOPICS [EXTENDED]``."""
-
-    text: str
-    extended: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListQueries:
-    """``LIST QUERIES [EXTENDED]``."""
-
-    text: str
-    extended: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListProperties:
-    """``LIST PROPERTIES``."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Describe:
-    """``DESCRIBE name [EXTENDED]``; ``target`` is the name as it was written, quotes included."""
-
-    text: str
-    target: str
-    extended: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terminate:
-    """``TERMINATE [QUERY] id``, the id as it was written without quotes; None: ``ALL``."""
-
-    text: str
-    query_id: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetProperty:
-    """``SET 'name' = 'value'``: taken, and without effect beyond the request."""
-
-    text: str
-    name: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnsetProperty:
-    """``UNSET 'name'``."""
-
-    text: str
-    name: str
-
-
-Statement = (
-    CreateSource
-    | DropSource
-    | ListSources
-    | ListTopics
-    | ListQueries
-    | ListProperties
-    | Describe
-    | Terminate
-    | SetProperty
-    | UnsetProperty
-)
 
 
 def parse_statements(
@@ -160,7 +98,35 @@ def parse_statements(
     The last one may lack its semicolon. Raises `BadStatement` for the first that cannot be read or
     is not served, `QueryOnKsql` for a query.
     """
-    return tuple(_parse(piece) for piece in statements_of(substitute(text, variables or {})))
+    filled = _filled(text, Variables(variables or {}))
+    return tuple(_parse(piece) for piece in statements_of(filled))
+
+
+def _filled(text: str, variables: Variables) -> str:
+    """The text with its variables replaced: each statement by what was defined before it.
+
+    A value cannot end a statement, so filling in piece by piece cuts as the text itself does.
+    """
+    if "${" not in text:
+        return text
+    filled: list[str] = []
+    for piece in split(text):
+        filled.append(variables.fill(piece.raw))
+        # What cannot be read is told by the parse of the whole, which knows its place in the text.
+        with contextlib.suppress(BadStatement):
+            _define_again(filled[-1], variables)
+    return "".join(filled)
+
+
+def _define_again(text: str, variables: Variables) -> None:
+    for piece in statements_of(text):
+        if not piece.tokens[0].says("DEFINE", "UNDEFINE"):
+            return
+        statement = _parse(piece)
+        if isinstance(statement, DefineVariable):
+            variables.define(statement.name, statement.value)
+        elif isinstance(statement, UndefineVariable):
+            variables.undefine(statement.name)
 
 
 def _parse(piece: Piece) -> Statement:
@@ -191,134 +157,10 @@ def _refuse(piece: Piece) -> None:
 
 
 def _plain(token: Token) -> str:
-    word = token.text.upper() if token.kind is Kind.WORD else ""
-    return "LIST" if word == "SHOW" else word
+    return token.text.upper() if token.kind is Kind.WORD else ""
 
 
-# ── CREATE and DROP ──────────────────────────────────────────────────────────────────────────
-
-
-def _create(reader: Reader) -> CreateSource:
-    or_replace = reader.takes("OR", "REPLACE")
-    kind = _source_word(reader)
-    if_not_exists = reader.takes("IF", "NOT", "EXISTS")
-    name = reader.name(f"the name of the {kind.lower()}")
-    columns = _columns(reader, kind) if reader.takes_sign("(") else ()
-    properties = _properties(reader) if reader.takes("WITH") else {}
-    if reader.takes("AS"):
-        raise BadStatement(refusal(("CREATE", kind, "AS", "SELECT"), AS_SELECT), reader.statement)
-    return CreateSource(
-        text=reader.statement,
-        kind=kind,
-        name=name,
-        columns=columns,
-        properties=properties,
-        or_replace=or_replace,
-        if_not_exists=if_not_exists,
-    )
-
-
-def _source_word(reader: Reader) -> SourceWord:
-    if reader.takes("STREAM"):
-        return "STREAM"
-    if reader.takes("TABLE"):
-        return "TABLE"
-    raise reader.unexpected("STREAM or TABLE")
-
-
-def _columns(reader: Reader, kind: SourceWord) -> tuple[Column, ...]:
-    columns = [_column(reader, kind)]
-    while not reader.takes_sign(")"):
-        reader.expect_sign(",")
-        columns.append(_column(reader, kind))
-    return tuple(columns)
-
-
-def _column(reader: Reader, kind: SourceWord) -> Column:
-    name = reader.name("the name of a column")
-    type_ = _type(reader)
-    token = reader.peek()
-    if token is not None and token.says("HEADERS", "HEADER"):
-        problem = f"Column `{name}` is of headers, and rows here have none: leave it out"
-        raise reader.error(token, problem)
-    if reader.takes("PRIMARY", "KEY"):
-        if kind == "STREAM":
-            raise reader.error(token, f"Column `{name}` of a stream is KEY, not PRIMARY KEY")
-        return Column(name, type_, key=True)
-    if reader.takes("KEY"):
-        if kind == "TABLE":
-            raise reader.error(token, f"Column `{name}` of a table is PRIMARY KEY, not KEY")
-        return Column(name, type_, key=True)
-    return Column(name, type_)
-
-
-def _type(reader: Reader) -> SqlType:
-    """The tokens up to the comma, parenthesis or KEY that ends the type, read as type text."""
-    first = reader.peek()
-    taken: list[str] = []
-    depth = 0
-    while (token := reader.peek()) is not None:
-        if depth == 0 and (token.is_sign(",", ")") or token.says(*_AFTER_TYPE)):
-            break
-        depth += token.is_sign("(", "<") - token.is_sign(")", ">")
-        taken.append(reader.next("a type").text)
-    if not taken:
-        raise reader.unexpected("the type of the column")
-    try:
-        # Blanks between the tokens stand for the comments that stood there.
-        return parse_type(" ".join(taken))
-    except (TypeTextError, NameTextError) as error:
-        raise reader.error(first, f"Not a type: {error}") from error
-
-
-_AFTER_TYPE = ("KEY", "PRIMARY", "HEADERS", "HEADER")
-
-
-def _properties(reader: Reader) -> dict[str, str]:
-    reader.expect_sign("(")
-    properties: dict[str, str] = {}
-    while not reader.takes_sign(")"):
-        if properties:
-            reader.expect_sign(",")
-        token = reader.next("the name of a property")
-        name = _property_name(reader, token)
-        if name in properties:
-            raise reader.error(token, f"Property '{name}' is given twice")
-        reader.expect_sign("=")
-        properties[name] = _value(reader)
-    return properties
-
-
-def _property_name(reader: Reader, token: Token) -> str:
-    if token.kind is Kind.STRING:
-        return literal(token).upper()
-    if token.is_identifier:
-        return reader.fold(token).upper()
-    raise reader.error(token, f"Expected the name of a property, found '{token.text}'")
-
-
-def _value(reader: Reader) -> str:
-    """A string, a number or a word such as ``true``, as text."""
-    minus = "-" if reader.takes_sign("-") else ""
-    token = reader.next("a value")
-    if token.kind is Kind.NUMBER or (token.kind is Kind.WORD and not minus):
-        return minus + token.text
-    if token.kind is Kind.STRING and not minus:
-        return literal(token)
-    raise reader.error(token, f"Expected a value, found '{minus}{token.text}'")
-
-
-def _drop(reader: Reader) -> DropSource:
-    kind = _source_word(reader)
-    if_exists = reader.takes("IF", "EXISTS")
-    name = reader.name(f"the name of the {kind.lower()}")
-    delete_topic = reader.takes("DELETE", "TOPIC")
-    return DropSource(
-        text=reader.statement, kind=kind, name=name, if_exists=if_exists, delete_topic=delete_topic
-    )
-
-
-# ── LIST, DESCRIBE and the rest ──────────────────────────────────────────────────────────────
+# ── LIST, DESCRIBE, EXPLAIN ──────────────────────────────────────────────────────────────────
 
 
 def _list(reader: Reader) -> Statement:
@@ -326,48 +168,67 @@ def _list(reader: Reader) -> Statement:
     if reader.takes("ALL"):
         reader.expect("TOPICS")
         return ListTopics(text=text, extended=reader.takes("EXTENDED"))
-    token = reader.next("what to list")
-    match token.text.upper():
-        case "STREAMS":
-            return ListSources(text=text, kind="STREAM", extended=reader.takes("EXTENDED"))
-        case "TABLES":
-            return ListSources(text=text, kind="TABLE", extended=reader.takes("EXTENDED"))
-        case "TOPICS":
-            return ListTopics(text=text, extended=reader.takes("EXTENDED"))
-        case "QUERIES":
-            return ListQueries(text=text, extended=reader.takes("EXTENDED"))
-        case "PROPERTIES":
-            reader.takes("EXTENDED")
-            return ListProperties(text=text)
-    problem = f"Expected STREAMS, TABLES, TOPICS, QUERIES or PROPERTIES, found '{token.text[:80]}'"
-    raise reader.error(token, problem)
+    for words, form in _LISTS.items():
+        if reader.takes(*words):
+            return form(text, reader.takes("EXTENDED"))
+    raise reader.unexpected(
+        "STREAMS, TABLES, TOPICS, QUERIES, PROPERTIES, VARIABLES, FUNCTIONS, TYPES or CONNECTORS"
+    )
+
+
+_LISTS: dict[tuple[str, ...], Callable[[str, bool], Statement]] = {
+    ("STREAMS",): lambda text, more: ListSources(text=text, kind="STREAM", extended=more),
+    ("TABLES",): lambda text, more: ListSources(text=text, kind="TABLE", extended=more),
+    ("TOPICS",): lambda text, more: ListTopics(text=text, extended=more),
+    ("QUERIES",): lambda text, more: ListQueries(text=text, extended=more),
+    ("PROPERTIES",): lambda text, _: ListProperties(text=text),
+    ("VARIABLES",): lambda text, _: ListVariables(text=text),
+    ("FUNCTIONS",): lambda text, _: ListFunctions(text=text),
+    ("TYPES",): lambda text, _: ListAbsent(text=text, what="types"),
+    ("CONNECTORS",): lambda text, _: ListAbsent(text=text, what="connectors"),
+    ("SOURCE", "CONNECTORS"): lambda text, _: ListAbsent(text=text, what="connectors"),
+    ("SINK", "CONNECTORS"): lambda text, _: ListAbsent(text=text, what="connectors"),
+    ("CONNECTOR", "PLUGINS"): lambda text, _: ListAbsent(text=text, what="plugins"),
+}
 
 
 def _describe(reader: Reader) -> Statement:
-    token = reader.next("the name of a stream or table")
-    if not token.is_identifier:
-        raise reader.error(token, f"Expected the name of a stream or table, found '{token.text}'")
-    reader.fold(token)
-    return Describe(text=reader.statement, target=token.text, extended=reader.takes("EXTENDED"))
+    text = reader.statement
+    if reader.takes("STREAMS"):
+        reader.takes("EXTENDED")
+        return ListSources(text=text, kind="STREAM", extended=True)
+    if reader.takes("TABLES"):
+        reader.takes("EXTENDED")
+        return ListSources(text=text, kind="TABLE", extended=True)
+    target = reader.written_name("the name of a stream or table")
+    return Describe(text=text, target=target, extended=reader.takes("EXTENDED"))
+
+
+def _explain(reader: Reader) -> Explain:
+    reader.takes("PLAN", "FOR")
+    if reader.starts_query():
+        return Explain(text=reader.statement, query=classify(reader.rest()))
+    token = reader.peek()
+    if token is not None and token.says("CREATE", "INSERT", "REPLACE"):
+        words = ("EXPLAIN", token.text.upper())
+        raise BadStatement(refusal(words, EXPLAIN_STATEMENT), reader.statement)
+    return Explain(text=reader.statement, query_id=reader.id())
+
+
+# ── the session ──────────────────────────────────────────────────────────────────────────────
 
 
 def _terminate(reader: Reader) -> Terminate:
-    """A query's id may hold hyphens: unquoted, it is the run of tokens with no gap between."""
+    first, following = reader.peek(), reader.peek(1)
     if reader.takes("ALL"):
         return Terminate(text=reader.statement, query_id=None)
-    following = reader.peek(1)
+    is_cluster = first is not None and first.says("CLUSTER")
+    if is_cluster and (following is None or following.says("DELETE")):
+        problem = refusal(("TERMINATE", "CLUSTER"), TERMINATE_CLUSTER)
+        raise BadStatement(problem, reader.statement)
     if following is not None and not following.is_sign("-"):
         reader.takes("QUERY")
-    token = reader.next("the id of a query")
-    if token.kind is Kind.STRING:
-        return Terminate(text=reader.statement, query_id=literal(token))
-    if token.kind is Kind.NAME:
-        return Terminate(text=reader.statement, query_id=reader.fold(token))
-    query_id, end = token.text, token.end
-    while (token_ := reader.peek()) is not None and token_.start == end:
-        query_id, end = query_id + token_.text, token_.end
-        reader.next("the id of a query")
-    return Terminate(text=reader.statement, query_id=query_id)
+    return Terminate(text=reader.statement, query_id=reader.id())
 
 
 def _set(reader: Reader) -> SetProperty:
@@ -382,13 +243,38 @@ def _unset(reader: Reader) -> UnsetProperty:
     return UnsetProperty(text=reader.statement, name=name)
 
 
+def _define(reader: Reader) -> DefineVariable:
+    name = _variable(reader)
+    reader.expect_sign("=")
+    value = reader.string("the value in single quotes")
+    return DefineVariable(text=reader.statement, name=name, value=value)
+
+
+def _undefine(reader: Reader) -> UndefineVariable:
+    return UndefineVariable(text=reader.statement, name=_variable(reader))
+
+
+def _variable(reader: Reader) -> str:
+    """A variable's name as it is written: it is found whatever its case."""
+    token = reader.peek()
+    if token is None or token.kind is not Kind.WORD:
+        raise reader.unexpected("the name of a variable")
+    return reader.next("the name of a variable").text
+
+
 _STATEMENTS: dict[str, Callable[[Reader], Statement]] = {
-    "CREATE": _create,
-    "DROP": _drop,
+    "CREATE": create,
+    "DROP": drop,
+    "INSERT": insert,
+    "REPLACE": replace,
     "LIST": _list,
     "SHOW": _list,
     "DESCRIBE": _describe,
+    "EXPLAIN": _explain,
     "TERMINATE": _terminate,
     "SET": _set,
     "UNSET": _unset,
+    "DEFINE": _define,
+    "UNDEFINE": _undefine,
+    "ASSERT": assertion,
 }

@@ -6,11 +6,7 @@ no statement. Pure tables: nothing here reads text.
 
 import difflib
 
-_DECLARE_INSTEAD = (
-    "run the query in Druid, or declare the stream with its columns and send its rows to "
-    "/inserts-stream"
-)
-_CONNECTORS = (
+CONNECTORS = (
     "there are no connectors here: let the producer send its rows to /inserts-stream, "
     "or use Druid's own ingestion"
 )
@@ -18,42 +14,49 @@ _CONNECTORS = (
 QUERY_WORDS = ("SELECT", "WITH")
 """First words of a query; ``(`` may begin one as well."""
 
+_TYPES = "write the whole type where the column is declared"
+
 REFUSALS: dict[tuple[str, ...], str] = {
-    ("INSERT",): "send rows to /inserts-stream, which acknowledges each of them",
-    ("CREATE", "TYPE"): "write the whole type where the column is declared",
-    ("DROP", "TYPE"): "there are no custom types: columns carry their whole type",
-    ("CREATE", "SOURCE", "CONNECTOR"): _CONNECTORS,
-    ("CREATE", "SINK", "CONNECTOR"): _CONNECTORS,
+    ("CREATE", "TYPE"): _TYPES,
+    ("DROP", "TYPE"): f"there are no custom types: {_TYPES}",
+    ("CREATE", "SOURCE", "CONNECTOR"): CONNECTORS,
+    ("CREATE", "SINK", "CONNECTOR"): CONNECTORS,
     ("CREATE", "SOURCE"): "leave the word SOURCE out: every declared stream takes rows",
-    ("DROP", "CONNECTOR"): _CONNECTORS,
-    ("DESCRIBE", "CONNECTOR"): _CONNECTORS,
-    ("LIST", "CONNECTORS"): _CONNECTORS,
-    ("LIST", "SOURCE"): _CONNECTORS,
-    ("LIST", "SINK"): _CONNECTORS,
-    ("LIST", "CONNECTOR"): _CONNECTORS,
-    ("LIST", "FUNCTIONS"): "pull queries use Druid SQL's functions, see Druid's documentation",
-    ("LIST", "TYPES"): "there are no custom types: columns carry their whole type",
-    ("LIST", "VARIABLES"): "variables live in the client, and come with each request "
-    "as sessionVariables",
-    ("DESCRIBE", "FUNCTION"): "pull queries use Druid SQL's functions, see Druid's documentation",
-    ("DEFINE",): "send the variable with the request, in sessionVariables",
-    ("UNDEFINE",): "leave the variable out of the request's sessionVariables",
-    ("EXPLAIN",): "ask Druid itself with EXPLAIN PLAN FOR",
+    ("DESCRIBE", "CONNECTOR"): CONNECTORS,
+    ("DESCRIBE", "FUNCTION"): "LIST FUNCTIONS names the functions of push queries; "
+    "pull queries have Druid SQL's, which Druid's documentation describes",
+    ("ALTER", "SYSTEM"): "change the gateway's configuration and start it again",
     ("ALTER",): "use CREATE OR REPLACE with the whole list of columns",
     ("PAUSE",): "close the query and open it again later, with its continuation token",
     ("RESUME",): "open the query again, with its continuation token",
-    ("ASSERT",): "use DESCRIBE or LIST TOPICS and look at the answer",
+    ("ASSERT", "VALUES"): "run a pull query and compare its rows",
+    ("ASSERT", "NULL"): "run a pull query and compare its rows",
     ("RUN",): "send the statements of the script themselves",
-    ("REPLACE",): "run it in Druid",
     ("EXPORT",): "run a query, and keep its rows",
 }
 """First words of a statement that is known and not served → what to do instead."""
 
-AS_SELECT = f"a query that runs for ever is not kept by this gateway: {_DECLARE_INSTEAD}"
+AS_SELECT = (
+    "a query that runs for ever is not kept by this gateway: declare the stream with its columns, "
+    "and fill it with Druid's INSERT INTO … SELECT … PARTITIONED BY, or send its rows to "
+    "/inserts-stream"
+)
+
+INSERT_SELECT = (
+    "a query that runs for ever is not kept by this gateway: add PARTITIONED BY DAY (or another "
+    "granularity) to run it once in Druid, as a task"
+)
+
+TERMINATE_CLUSTER = "stop the gateway's process: it drains first, and no datasource is deleted"
+
+EXPLAIN_STATEMENT = "explain its SELECT"
 
 PRINT = "use SELECT * FROM the stream EMIT CHANGES, posted to /query-stream"
 
-_SERVED = ("CREATE", "DROP", "LIST", "SHOW", "DESCRIBE", "TERMINATE", "SET", "UNSET", "PRINT")
+_SERVED = (
+    *("CREATE", "DROP", "INSERT", "REPLACE", "LIST", "SHOW", "DESCRIBE", "EXPLAIN", "TERMINATE"),
+    *("SET", "UNSET", "DEFINE", "UNDEFINE", "ASSERT", "PRINT"),
+)
 STATEMENT_WORDS = frozenset((*_SERVED, *QUERY_WORDS, *(words[0] for words in REFUSALS)))
 """Every first word of a statement that ksqlDB has."""
 

@@ -20,7 +20,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -68,6 +68,7 @@ class Peer:
     ``settings`` go out with the preface; INITIAL_WINDOW_SIZE and MAX_FRAME_SIZE among them bind the
     server. ``connection_window_bytes`` above 65,535 is opened by a WINDOW_UPDATE. A small
     ``receive_buffer_bytes`` makes TCP push back early. ``preface`` replaces the whole opening.
+    ``sock`` is connected already, after an upgrade from HTTP/1.1 for example.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Peer:
         answers: bool = True,
         receive_buffer_bytes: int | None = None,
         preface: bytes | None = None,
+        sock: socket.socket | None = None,
     ) -> None:
         self.credit = credit
         self.answers = answers
@@ -90,6 +92,10 @@ class Peer:
         self.has_server_settings = False
         self.settings_acks = 0
         self.pings: list[bytes] = []
+        self.ping_times_s: list[float] = []
+        """when each PING was read, on the monotonic clock"""
+        self.credit_given: Counter[int] = Counter()
+        """bytes of the server's WINDOW_UPDATEs by stream; 0 is the connection"""
         self.pongs: list[bytes] = []
         self.goaway: GoAway | None = None
         self.closed = False
@@ -102,7 +108,7 @@ class Peer:
         self._encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()
         self._read = bytearray()
-        self._socket = connected(address, receive_buffer_bytes, DEADLINE_S)
+        self._socket = sock or connected(address, receive_buffer_bytes, DEADLINE_S)
         self.write(self._opening() if preface is None else preface)
 
     def __enter__(self) -> Self:
@@ -373,11 +379,13 @@ class Peer:
             self.pongs.append(frame.payload)
             return
         self.pings.append(frame.payload)
+        self.ping_times_s.append(time.monotonic())
         if self.answers:
             self.write(encode_frame(Kind.PING, ACK, 0, frame.payload))
 
     def _on_window_update(self, frame: Frame) -> None:
         more = struct.unpack(">I", frame.payload)[0] & 0x7FFFFFFF
+        self.credit_given[frame.stream_id] += more
         if frame.stream_id == 0:
             self.send_window += more
             window = self.send_window

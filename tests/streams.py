@@ -64,6 +64,8 @@ class Stream:
     receive_window: int
     """what we let the server send"""
     credit: Credit
+    sent_bytes: int = 0
+    """payload of the request that went out, without padding"""
     headers: dict[str, str] | None = None
     informational: list[dict[str, str]] = field(default_factory=list)
     trailers: dict[str, str] | None = None
@@ -159,6 +161,7 @@ class Stream:
             for number, payload in enumerate(payloads)
         ]
         counted = sum(len(frame) - 9 for frame in raw)
+        self.sent_bytes += sum(map(len, payloads))
         self.send_window -= counted
         self.peer.send_window -= counted
         self.peer.write(b"".join(raw))

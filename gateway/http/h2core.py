@@ -75,6 +75,9 @@ def new_h2(options: H2Options) -> H2Core:
             SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,
         },
     )
+    # What h2 took from its default settings before.
+    connection.max_inbound_frame_size = options.frame_limit_bytes
+    connection.decoder.max_header_list_size = options.header_list_max_bytes
     return connection
 
 

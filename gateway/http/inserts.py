@@ -34,6 +34,10 @@ ACKS_PER_TURN = 4096
 """Acks framed in one turn: a large batch must not hold the event loop, nor fill memory."""
 
 
+class PeerGone(Exception):
+    """The stream is over before its response began: nobody hears an answer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InsertLimits:
     """Bytes of a row, bytes of rows that are not on disk yet, and the ack level by default."""
@@ -97,7 +101,7 @@ class InsertSession:
         self._take(self.stream.receive_end(_now_ms()))
 
     async def admit(self) -> None:
-        """Find the target and open the way into the spool. Raises `KsqlError`."""
+        """Find the target and open the way into the spool. Raises `KsqlError`, `PeerGone`."""
         arguments = self.stream.arguments
         assert arguments is not None
         try:
@@ -107,14 +111,22 @@ class InsertSession:
                 level = source.ack or self._limits.ack
             self._way_in = await self._intake.open_stream(source, level, self)
         except SpoolFull as full:
-            self.stream.refuse()
+            self._refuse()
             raise TooManyRequests(str(full)) from full
         except BaseException:
-            self.stream.refuse()
+            self._refuse()
             raise
+        if not self.needs_admission:
+            self._way_in.close()
+            raise PeerGone("the stream is gone")
         checker = RowChecker(row_schema(source), row_limit_bytes=self._limits.row_bytes)
         coalesced = coalesces(arguments.properties)
         self._take(self.stream.admit(checker, _now_ms(), coalesced=coalesced))
+
+    def _refuse(self) -> None:
+        """Not a second time, where the peer gave up while it was looked for the target."""
+        if self.needs_admission:
+            self.stream.refuse()
 
     # ── the writer's side ──
 

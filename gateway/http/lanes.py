@@ -12,14 +12,13 @@ Laws:
 """
 
 from collections import deque
+from collections.abc import Callable
 from struct import Struct
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gateway.http.credit import Credit
+from gateway.http.output import Output
 from protocol.frames import END_STREAM
-
-if TYPE_CHECKING:
-    from gateway.http.connection import GatewayH2Protocol
 
 HELD_BYTES_MAX = 64 * 1024
 """Output held for a shut window; past it the sink is not asked for more."""
@@ -46,15 +45,41 @@ class LaneSink(Protocol):
         """Whether the peer waits for something: then the connection is kept alive by PING."""
 
 
+class Carrier(Protocol):
+    """What a lane needs of its connection."""
+
+    output: Output
+
+    @property
+    def outbound_frame_max(self) -> int:
+        """The longest DATA payload that the peer takes."""
+
+    def outbound_window(self, stream_id: int) -> int:
+        """Bytes that may be sent on a stream now; may be below 0."""
+
+    def spend_window(self, stream_id: int, size_bytes: int) -> None:
+        """Bytes were sent on a stream."""
+
+    def end_stream(self, stream_id: int) -> None:
+        """Say that our side of a stream is done."""
+
+    def give_credit(self, lane: "Lane", flow_bytes: int) -> None:
+        """Bytes of a lane are done with."""
+
+
 class Lane:
     """One stream of a connection."""
 
-    def __init__(self, connection: "GatewayH2Protocol", stream_id: int, credit: Credit) -> None:
+    def __init__(self, connection: Carrier, stream_id: int, credit: Credit) -> None:
         self.stream_id = stream_id
         self.credit = credit
         self.ended = False
         """END_STREAM has left"""
+        self.request_ended = False
+        """the peer's side is done"""
         self.closed = False
+        self.moved: Callable[[], None] = _nothing
+        """called when the lane has ended, or is closed"""
         self._connection = connection
         self._sink: LaneSink | None = None
         self._early: list[bytes] = []
@@ -106,11 +131,6 @@ class Lane:
         """Bytes that came and are not done with."""
         return self._undone_bytes
 
-    @property
-    def early_bytes(self) -> int:
-        """Bytes that wait for a sink."""
-        return sum(map(len, self._early))
-
     def owes(self) -> bool:
         """See `LaneSink.owes`."""
         return self._sink is not None and not self.ended and self._sink.owes()
@@ -121,7 +141,9 @@ class Lane:
     def has_room(self) -> bool:
         """Whether the lane takes output: the peer's window and the socket keep up."""
         return (
-            self._open and self._held_bytes < HELD_BYTES_MAX and not self._connection.output.is_full
+            self._open
+            and self._held_bytes < HELD_BYTES_MAX
+            and self._connection.output.room_bytes > 0
         )
 
     @property
@@ -166,6 +188,7 @@ class Lane:
         if self._ending and not self._held:
             self.ended = True
             self._connection.end_stream(self.stream_id)
+            self.moved()
 
     def close(self) -> None:
         """The stream is over; the sink hears it unless it ended well."""
@@ -177,10 +200,11 @@ class Lane:
         self._early.clear()
         if self._sink is not None and not self.ended:
             self._sink.lost()
+        self.moved()
 
     def _send_held(self) -> None:
         connection, stream_id = self._connection, self.stream_id
-        window = connection.outbound_window(stream_id)
+        window = min(connection.outbound_window(stream_id), connection.output.room_bytes)
         frame_max = connection.outbound_frame_max
         held, out, sent = self._held, [], 0
         while held and window > 0:
@@ -200,6 +224,10 @@ class Lane:
             self._held_bytes -= sent
             connection.spend_window(stream_id, sent)
             connection.output.write(out)
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 def end_of_stream(stream_id: int) -> bytes:

@@ -1,7 +1,7 @@
 """A connection's way out: gathered in a turn of the event loop, written at once, bounded.
 
-Everything that one turn produced goes to the socket in one write. `is_full` says that the socket
-does not keep up: whoever produces by its own will stops, and hears `drained` later. What must be
+Everything that one turn produced goes to the socket in one write. `room_bytes` says how much more
+it takes: whoever produces by its own will stops at none, and hears `drained` later. What must be
 answered whatever the peer does (SETTINGS, PING) is bounded by a hard limit, past which the
 connection is closed: a peer that asks without ever reading costs no memory.
 """
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 FULL_BYTES = 256 * 1024
-"""Bytes in the socket's buffer past which producers stop."""
+"""Bytes gathered in one turn, or in the socket's buffer, past which producers stop."""
 HARD_BYTES = 2 * 1024 * 1024
 """Bytes in the socket's buffer past which the connection is closed."""
 
@@ -23,14 +23,15 @@ class Output:
         self._writer = writer
         self._drained = drained
         self._parts: list[bytes] = []
+        self._gathered_bytes = 0
         self._scheduled = False
         self._waiting: asyncio.Task[None] | None = None
         self.closed = False
 
     @property
-    def is_full(self) -> bool:
-        """Whether the socket does not keep up with what is written."""
-        return self._waiting is not None
+    def room_bytes(self) -> int:
+        """How much more producers may write now; none while the socket does not keep up."""
+        return 0 if self._waiting is not None else max(0, FULL_BYTES - self._gathered_bytes)
 
     @property
     def overflows(self) -> bool:
@@ -40,6 +41,7 @@ class Output:
     def write(self, parts: list[bytes]) -> None:
         """Send bytes at the end of this turn of the event loop."""
         self._parts += parts
+        self._gathered_bytes += sum(map(len, parts))
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self.flush)
@@ -47,12 +49,18 @@ class Output:
     def flush(self) -> None:
         """Write what was gathered."""
         self._scheduled = False
+        was_full = self._gathered_bytes >= FULL_BYTES
         parts, self._parts = self._parts, []
+        self._gathered_bytes = 0
         if not parts or self.closed or self._transport.is_closing():
             return
         self._transport.write(b"".join(parts))
-        if self._waiting is None and self._transport.get_write_buffer_size() > FULL_BYTES:
+        if self._waiting is not None:
+            return
+        if self._transport.get_write_buffer_size() > FULL_BYTES:
             self._waiting = asyncio.get_running_loop().create_task(self._wait())
+        elif was_full:
+            self._drained()
 
     def close(self) -> asyncio.WriteTransport:
         """Write what was gathered, then nothing more; returns the transport, to be hung up."""

@@ -7,15 +7,23 @@ switch and no queue.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from gateway.http.drain import OpenStreams
-from gateway.http.inserts import ACKS_PER_TURN, InsertSession
+from gateway.http.inserts import ACKS_PER_TURN, InsertSession, PeerGone
 from gateway.http.lanes import Lane
 from gateway.http.queries import QuerySession
 from protocol.errors import BodyTooLarge, KsqlError, RowRejected
 
 _NOTHING: tuple[bytes, ...] = ()
+
+
+class ResponseBroken(Exception):
+    """A response stops before its end, on purpose: its stream is reset with INTERNAL_ERROR.
+
+    An error among the rows of a query is only heard so by every client: some look at rows alone,
+    and would take those before the error for the whole result.
+    """
 
 
 class InsertRider:
@@ -28,11 +36,12 @@ class InsertRider:
         self._arguments: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._finished = asyncio.Event()
         self._scheduled = False
-        session.on_done = lane.done
+        self._done_bytes = 0
+        session.on_done = self._done
         session.on_change = self._soon
 
     async def arguments(self) -> None:
-        """Wait for the arguments line. Raises `KsqlError`, ConnectionResetError if it is over."""
+        """Wait for the arguments line. Raises `KsqlError`, `PeerGone`."""
         self._lane.attach(self)
         await self._arguments
 
@@ -55,7 +64,7 @@ class InsertRider:
             self._refuse(error)
             return
         self._tell_arguments()
-        if self._session.waiting_bytes > self._overrun_max_bytes:
+        if not self._lane.credit.gives and self._session.waiting_bytes > self._overrun_max_bytes:
             self._session.stop(
                 RowRejected(
                     "The stream sends faster than rows can be stored, past its window: "
@@ -79,7 +88,7 @@ class InsertRider:
 
     def lost(self) -> None:
         """See `gateway.http.lanes.LaneSink`."""
-        self._refuse(ConnectionResetError("the stream is gone"))
+        self._refuse(PeerGone("the stream is gone"))
         self._session.close()
         self._finished.set()
 
@@ -101,8 +110,16 @@ class InsertRider:
             if not frames:
                 break
             lane.write(frames)
+        self._done(0)
         if stream.ended and not stream.has_frames:
             self._finished.set()
+
+    def _done(self, wire_bytes: int) -> None:
+        """Give credit, but none while the peer does not take its acks: it would only owe more."""
+        self._done_bytes += wire_bytes
+        if self._done_bytes and self._lane.has_room:
+            wire_bytes, self._done_bytes = self._done_bytes, 0
+            self._lane.done(wire_bytes)
 
     def _tell_arguments(self) -> None:
         if self._session.needs_admission and not self._arguments.done():
@@ -128,21 +145,25 @@ class QueryRider:
         self._lost = False
 
     async def body(self) -> bytes:
-        """The request's body. Raises `BodyTooLarge`, ConnectionResetError if it is over."""
+        """The request's body. Raises `BodyTooLarge`, `PeerGone`."""
         self._lane.attach(self)
         return await self._whole
 
     async def run(self, session: QuerySession) -> AsyncIterator[bytes]:
-        """The response's body, for the framework: empty, since the lane carries it."""
+        """The response's body, for the framework: empty, since the lane carries it.
+
+        Raises `ResponseBroken` once the error line of a query that broke has left.
+        """
         frames = session.frames()
         try:
             async for several in frames:
                 self._lane.write(several)
-                while not self._lane.has_room and not self._lost:
-                    self._room.clear()
-                    await self._room.wait()
+                await self._until(lambda: self._lane.has_room)
                 if self._lost:
                     break
+            if session.broken:
+                await self._until(lambda: self._lane.is_empty)
+                raise ResponseBroken
         finally:
             await frames.aclose()
         for nothing in _NOTHING:
@@ -171,12 +192,18 @@ class QueryRider:
     def lost(self) -> None:
         """See `gateway.http.lanes.LaneSink`."""
         self._lost = True
-        self._refuse(ConnectionResetError("the stream is gone"))
+        self._refuse(PeerGone("the stream is gone"))
         self._room.set()
 
     def owes(self) -> bool:
         """See `gateway.http.lanes.LaneSink`."""
         return True
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        """Wait for the peer to take what is written; one that is gone is not waited for."""
+        while not holds() and not self._lost:
+            self._room.clear()
+            await self._room.wait()
 
     def _refuse(self, error: Exception) -> None:
         if not self._whole.done():

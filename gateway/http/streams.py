@@ -28,7 +28,6 @@ class Stream:
     asgi: HTTPStream | WSStream
     content_length: int | None
     received_bytes: int = 0
-    request_ended: bool = False
     answered: bool = False
     """the response's headers have left"""
     finished_at: float | None = None

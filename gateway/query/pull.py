@@ -7,11 +7,14 @@ from typing import Any
 from gateway.query.values import Convert, convert, converter
 from gateway.seams import (
     QueryBroken,
+    QueryEnd,
     QueryKind,
     QueryRefused,
     Result,
     ResultColumn,
     RowLines,
+    Source,
+    SourceKind,
     Sources,
     Warehouse,
     WarehouseQuery,
@@ -19,7 +22,7 @@ from gateway.seams import (
 )
 from protocol.errors import BadStatement, InternalError, WarehouseAway
 from protocol.names import Origin, ResolvedQuery, resolve_query
-from protocol.types import STRING, SqlType
+from protocol.types import STRING, Column
 
 
 class PullQueries:
@@ -40,9 +43,10 @@ class PullQueries:
             raise WarehouseAway(f"The warehouse does not answer: {lost}") from lost
         except QueryRefused as refused:
             raise BadStatement(str(refused), sql) from refused
+        kind = self._kind_of(resolved)
         if result is None:
-            return RunningPull(query_id, None, self._expected(resolved), ())
-        return RunningPull(query_id, result, *self._declared(result, resolved))
+            return RunningPull(query_id, None, kind, self._expected(resolved), ())
+        return RunningPull(query_id, result, kind, *self._declared(result, resolved))
 
     async def _run(self, query: WarehouseQuery, resolved: ResolvedQuery) -> Result | None:
         """The running query; None where a declared stream has nothing stored yet (ruling 8)."""
@@ -58,10 +62,18 @@ class PullQueries:
         # second chance before it is at fault.
         return await self._warehouse.query(query)
 
-    def _type_of(self, origin: Origin) -> SqlType:
-        source = self._sources.declared(origin.source)
+    def _declared_source(self, name: str) -> Source:
+        source = self._sources.declared(name)
         assert source is not None
-        return next(c.type for c in source.columns if c.name == origin.column)
+        return source
+
+    def _column(self, origin: Origin) -> Column:
+        columns = self._declared_source(origin.source).columns
+        return next(column for column in columns if column.name == origin.column)
+
+    def _kind_of(self, resolved: ResolvedQuery) -> SourceKind | None:
+        kinds = {self._declared_source(names.name).kind for names in resolved.sources}
+        return SourceKind.STREAM if SourceKind.STREAM in kinds else next(iter(kinds), None)
 
     def _expected(self, resolved: ResolvedQuery) -> tuple[ResultColumn, ...]:
         columns = []
@@ -69,7 +81,8 @@ class PullQueries:
             if origin is None:
                 columns.append(ResultColumn(f"EXPR${number}", STRING))
             else:
-                columns.append(ResultColumn(origin.column, self._type_of(origin)))
+                column = self._column(origin)
+                columns.append(ResultColumn(origin.column, column.type, key=column.key))
         return tuple(columns)
 
     def _declared(
@@ -85,10 +98,10 @@ class PullQueries:
                 columns.append(column)
                 converters.append(None)
                 continue
-            declared = self._type_of(origin)
+            declared = self._column(origin)
             stored_as = column.stored_as or str(column.type)
-            columns.append(ResultColumn(column.name, declared, stored_as))
-            converters.append(converter(declared, stored_as))
+            columns.append(ResultColumn(column.name, declared.type, stored_as, key=declared.key))
+            converters.append(converter(declared.type, stored_as))
         return tuple(columns), tuple(converters) if any(converters) else ()
 
 
@@ -96,15 +109,18 @@ class RunningPull:
     """Implements `gateway.seams.RunningQuery`."""
 
     kind = QueryKind.PULL
+    ended_by = QueryEnd.COMPLETED
 
     def __init__(
         self,
         query_id: str,
         result: Result | None,
+        source_kind: SourceKind | None,
         columns: tuple[ResultColumn, ...],
         converters: tuple[Convert | None, ...],
     ) -> None:
         self.id = query_id
+        self.source_kind = source_kind
         self.columns = columns
         self._result = result
         self._converters = converters

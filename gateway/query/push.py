@@ -11,7 +11,16 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from gateway.query.evaluations import Evaluations
-from gateway.seams import CommitLog, LogEntry, QueryBroken, QueryKind, ResultColumn, RowLines
+from gateway.seams import (
+    CommitLog,
+    LogEntry,
+    QueryBroken,
+    QueryEnd,
+    QueryKind,
+    ResultColumn,
+    RowLines,
+    Source,
+)
 from gateway.sql import PushQuery
 from protocol.errors import BadRequest, InternalError
 
@@ -43,14 +52,15 @@ class RunningPush:
         self,
         push: PushQuery,
         statement: str,
-        source: str,
+        source: Source,
         position: int,
         log: CommitLog,
         shared: Evaluations,
     ) -> None:
-        self.id = f"transient_{source}_{secrets.randbits(63)}"
+        self.id = f"transient_{source.name}_{secrets.randbits(63)}"
         self.columns: tuple[ResultColumn, ...] = push.columns
-        self.source = source
+        self.source_kind = source.kind
+        self.source = source.name
         self.statement = statement
         self.rows_out = 0
         self._push = push
@@ -58,15 +68,25 @@ class RunningPush:
         self._log = log
         self._shared = shared
         self._closed = asyncio.Event()
+        self._limited = False
+
+    @property
+    def ended_by(self) -> QueryEnd:
+        """See `gateway.seams.RunningQuery`."""
+        if self._limited:
+            return QueryEnd.LIMIT
+        return QueryEnd.CLOSED if self._closed.is_set() else QueryEnd.COMPLETED
 
     async def rows(self) -> AsyncIterator[RowLines]:
         """See `gateway.seams.RunningQuery`."""
         left = self._push.limit
         if left == 0:
+            self._limited = True
             return
         async for lines in self._committed():
             if left is not None and lines.count >= left:
                 self.rows_out += left
+                self._limited = True
                 yield first_rows(lines, left)
                 return
             left = None if left is None else left - lines.count

@@ -9,11 +9,13 @@ from gateway.query.pull import PullQueries
 from gateway.query.push import RunningPush, start_position
 from gateway.seams import (
     CommitLog,
+    QueryEnd,
     QueryKind,
     QueryRefused,
     ResultColumn,
     RowLines,
     RunningQuery,
+    SourceKind,
     Sources,
     Warehouse,
 )
@@ -90,9 +92,12 @@ class QueryService:
         except QueryRefused as refused:
             raise BadStatement(str(refused), query.sql) from refused
         if len(self._live) >= self._push_queries_max:
-            raise TooManyPushQueries("Maximum number of push queries exceeded")
+            raise TooManyPushQueries(
+                f"Maximum number of push queries exceeded: {len(self._live)} are live, and "
+                "query.push_queries_max allows no more"
+            )
         position = start_position(properties, self._log)
-        running = RunningPush(push, query.sql, source.name, position, self._log, self._evaluations)
+        running = RunningPush(push, query.sql, source, position, self._log, self._evaluations)
         self._live[running.id] = running
         return _Registered(running, self._live)
 
@@ -105,8 +110,14 @@ class _Registered:
     def __init__(self, query: RunningPush, live: dict[str, RunningPush]) -> None:
         self.id = query.id
         self.columns: tuple[ResultColumn, ...] = query.columns
+        self.source_kind: SourceKind | None = query.source_kind
         self._query = query
         self._live = live
+
+    @property
+    def ended_by(self) -> QueryEnd:
+        """See `gateway.seams.RunningQuery`."""
+        return self._query.ended_by
 
     def rows(self) -> AsyncIterator[RowLines]:
         """See `gateway.seams.RunningQuery`."""

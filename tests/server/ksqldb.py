@@ -11,6 +11,8 @@ from tests.streams import Headers, Stream
 
 DELIMITED = "application/vnd.ksqlapi.delimited.v1"
 JSON = "application/json"
+JAVA_CLIENT = ("user-agent", "ksqlDB Java Client v7.9.0")
+"""the client that streams inserts around its own flow control"""
 
 Row = Mapping[str, Any]
 

@@ -1,5 +1,7 @@
 """`DruidWarehouse`: the seam `gateway.seams.Warehouse` before a Druid cluster."""
 
+import json
+import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -133,6 +135,30 @@ class DruidWarehouse:
             raise
         finally:
             self._gate.sent(task_id)
+
+    async def run_task(self, sql: str) -> str:
+        """Start a user's own INSERT or REPLACE as an MSQ task; returns its id for `statuses`.
+
+        The text reaches Druid as it is. It takes its place at the gate like any batch, until
+        Druid has said that it is final. Raises `SubmissionRefused`.
+        """
+        task_id = f"hr-sql-{uuid.uuid4().hex}"
+        await self._gate.enter(task_id)
+        try:
+            await self._tasks.submit(sql, {"sqlQueryId": task_id, "maxNumTasks": SLOTS_PER_TASK})
+        except SubmissionRefused:
+            self._gate.left(task_id)
+            raise
+        finally:
+            self._gate.sent(task_id)
+        return task_id
+
+    async def explain(self, sql: str) -> str:
+        """Druid's plan of a SELECT, as text. Raises `QueryRefused`."""
+        query_id = f"hr-plan-{uuid.uuid4().hex}"
+        result = await self.query(WarehouseQuery(sql=f"EXPLAIN PLAN FOR {sql}", query_id=query_id))
+        raw = b"".join([lines.raw async for lines in result.rows()])
+        return str(json.loads(raw.splitlines()[0])[0])
 
     async def _insert_sql(self, submission: Submission, dialect: Dialect) -> str:
         try:
