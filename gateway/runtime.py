@@ -22,7 +22,8 @@ from gateway.config import Config
 from gateway.folder import DataFolder
 from gateway.http.app import LANE_PATHS, Doors, HttpLimits, make_app
 from gateway.http.batches import BatchFetches
-from gateway.http.drain import OpenStreams
+from gateway.http.direct import DirectInserts
+from gateway.http.drain import OpenStreams, ServerState
 from gateway.http.h2core import H2Options
 from gateway.http.inserts import InsertLimits
 from gateway.http.server import FrontDoor, address, listen, serve
@@ -39,6 +40,7 @@ from gateway.seams import Warehouse
 from gateway.warehouse.druid.transport import DruidUrls
 from gateway.warehouse.druid.warehouse import DruidSettings, DruidWarehouse
 from gateway.warehouse.embedded import EmbeddedWarehouse
+from protocol.properties import is_known_property
 
 _log = structlog.get_logger("headrace")
 
@@ -113,11 +115,18 @@ class Gateway:
 
     def doors(self, batches: BatchFetches | None) -> Doors:
         """The rooms' doors for the front door."""
+        direct = DirectInserts(self.catalog, self.intake, _insert_limits(self.config))
+        druid = self.warehouse if isinstance(self.warehouse, DruidWarehouse) else None
         runner = StatementRunner(
             catalog=self.catalog,
             queries=self.queries.live,
             terminate=self.queries.terminate,
             properties=self._properties(),
+            insert=direct.insert,
+            run_task=druid.run_task if druid else None,
+            explain=druid.explain if druid else None,
+            task_states=self.warehouse.statuses,
+            task_why=self.warehouse.failure,
         )
         return Doors(
             sources=self.catalog,
@@ -128,6 +137,9 @@ class Gateway:
             info=self._info,
             open_streams=self.open_streams,
             batches=batches,
+            statuses=runner.statuses,
+            status=runner.status,
+            is_known_property=is_known_property,
         )
 
     def _properties(self) -> dict[str, str]:
@@ -204,8 +216,8 @@ async def drain(gateway: Gateway, door: FrontDoor) -> None:
         _log.warning(
             "streams were still open at the end of the drain", streams=len(gateway.open_streams)
         )
-
     await connections
+    gateway.open_streams.state = ServerState.STOPPED
 
 
 def _h2_options(config: Config) -> H2Options:
@@ -243,11 +255,16 @@ def _http_limits(config: Config) -> HttpLimits:
     return HttpLimits(
         body_bytes=config.http.body_limit_bytes,
         overrun_max_bytes=config.http.overrun_max_bytes,
-        inserts=InsertLimits(
-            row_bytes=config.http.row_limit_bytes,
-            waiting_bytes=config.http.stream_budget_bytes,
-            ack=config.ingest.ack,
-        ),
+        inserts_over_http1=config.http.inserts_over_http1,
+        inserts=_insert_limits(config),
+    )
+
+
+def _insert_limits(config: Config) -> InsertLimits:
+    return InsertLimits(
+        row_bytes=config.http.row_limit_bytes,
+        waiting_bytes=config.http.stream_budget_bytes,
+        ack=config.ingest.ack,
     )
 
 

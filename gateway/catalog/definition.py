@@ -61,6 +61,12 @@ def define_source(statement: CreateSource, existing: Sequence[Column] | None) ->
     """
     _check_name(statement, statement.kind.lower(), statement.name)
     _check_columns(statement)
+    if "WINDOW_TYPE" in statement.properties:
+        raise _bad(
+            statement,
+            "WINDOW_TYPE is not supported by this gateway: declare the window's bounds as columns, "
+            "or leave it out and group by TIME_FLOOR(__time, …) in a pull query.",
+        )
     time_column = _time_column(statement)
     stored = _stored_columns(statement.columns, existing or (), time_column)
     return Source(

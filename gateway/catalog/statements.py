@@ -1,41 +1,85 @@
 """``/ksql``: parsed statements, run one after the other against the catalogue (§1.8).
 
-Owns: which entity answers which statement. Must never know: HTTP, or what a live query is beyond
-its description. The whole text is read before its first statement runs; a statement that fails
-then ends the request with an error that carries the entities of those before it.
+Owns: which entity answers which statement, and what a request's SET and DEFINE hold. Must never
+know: HTTP, what a live query is beyond its description, or how rows and tasks reach the warehouse:
+`outside` has the callables. The whole text is read before its first statement runs; a statement
+that fails then ends the request with an error that carries the entities of those before it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.catalog.catalog import Catalog, Change, already_there
-from gateway.catalog.definition import time_column_of
-from gateway.seams import Source
+from gateway.catalog.claims import Claims
+from gateway.catalog.commands import Commands
+from gateway.catalog.entries import entry_of
+from gateway.catalog.functions import PULL_FUNCTIONS, scalar_functions
+from gateway.catalog.outside import (
+    NO_INSERT,
+    NO_TASKS,
+    ExplainQuery,
+    InsertRows,
+    LiveQueries,
+    RunTask,
+    TaskStates,
+    TaskWhy,
+)
+from gateway.catalog.plans import Plans
+from gateway.catalog.values import rows_of
+from gateway.seams import QueryRefused, SubmissionRefused, WarehouseUnreachable
 from protocol import entities
-from protocol.entities import Entity, LiveQuery, SourceEntry
-from protocol.errors import BadStatement
+from protocol.assertions import NoSchemaRegistry
+from protocol.entities import Entity, LiveQuery
+from protocol.errors import BadStatement, RowRejected, WarehouseAway
+from protocol.properties import DEFAULTS
 from protocol.statements import (
+    AssertSchema,
+    AssertSource,
+    AssertTopic,
     CreateSource,
+    DefineVariable,
     Describe,
+    DropConnector,
     DropSource,
+    Explain,
+    InsertValues,
+    ListAbsent,
+    ListFunctions,
     ListProperties,
     ListQueries,
     ListSources,
     ListTopics,
+    ListVariables,
     SetProperty,
     Statement,
     Terminate,
+    UndefineVariable,
     UnsetProperty,
+    WarehouseTask,
     parse_statements,
 )
 from protocol.types import quote
+from protocol.variables import Variables, shown
+from protocol.vocabulary import CONNECTORS, refusal
+
+
+class _Request:
+    """What SET and DEFINE hold until the end of the request."""
+
+    def __init__(self, variables: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
+        self.variables = Variables(variables)
+        self.properties = {name: shown(value) for name, value in properties.items()}
 
 
 class StatementRunner:
-    """Runs the text of a ``/ksql`` request.
+    """Runs the text of a ``/ksql`` request, and remembers what became of its commands.
 
     ``queries`` gives the push queries that live now; ``terminate`` closes one by its id and says
-    whether there was one; ``properties`` is what LIST PROPERTIES shows.
+    whether there was one; ``properties`` is what LIST PROPERTIES shows beyond ksqlDB's own.
+    ``insert``, ``run_task`` and ``explain`` reach the warehouse: where one is None, its statement
+    is refused. ``task_states`` and ``task_why`` tell what becomes of tasks.
     """
 
     def __init__(
@@ -44,24 +88,43 @@ class StatementRunner:
         queries: Callable[[], Iterable[LiveQuery]],
         terminate: Callable[[str], bool],
         properties: Mapping[str, str],
+        *,
+        insert: InsertRows | None = None,
+        run_task: RunTask | None = None,
+        explain: ExplainQuery | None = None,
+        task_states: TaskStates | None = None,
+        task_why: TaskWhy | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._catalog = catalog
-        self._queries = queries
-        self._terminate = terminate
-        self._properties = properties
+        self._queries = LiveQueries(live=queries, terminate=terminate)
+        self._properties = {**DEFAULTS, **properties}
+        self._insert_rows = insert
+        self._run_task = run_task
+        self._commands = Commands(task_states, task_why)
+        self._plans = Plans(catalog, self._queries, explain)
+        self._claims = Claims(catalog, clock=clock, sleep=sleep)
 
     async def run(
-        self, ksql_text: str, session_variables: Mapping[str, Any] | None = None
+        self,
+        ksql_text: str,
+        session_variables: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
     ) -> list[Entity]:
-        """The entities of the statements in their order; SET and UNSET give none.
+        """The entities of the statements in their order; SET, DEFINE, INSERT VALUES give none.
 
-        Raises `BadStatement` (with the entities so far), `QueryOnKsql`, and
-        `protocol.errors.WarehouseAway`.
+        ``properties`` are the request's ``streamsProperties``. Raises `BadStatement` (with the
+        entities so far), `QueryOnKsql`, `protocol.assertions.AssertionFailed` and
+        `NoSchemaRegistry`, and `protocol.errors.WarehouseAway`.
         """
+        request = _Request(session_variables or {}, properties or {})
         done: list[Entity] = []
         for statement in parse_statements(ksql_text, session_variables):
             try:
-                entity = await self._run(statement)
+                entity = await self._run(statement, request)
+            except RowRejected as rejected:
+                raise BadStatement(rejected.message, statement.text, tuple(done)) from rejected
             except BadStatement as error:
                 # Names inside a statement are looked up by themselves, and then the error carries
                 # the name: the client is told the statement that it stood in.
@@ -70,37 +133,84 @@ class StatementRunner:
                 done.append(entity)
         return done
 
-    async def _run(self, statement: Statement) -> Entity | None:
+    async def status(self, command_id: str) -> Entity | None:
+        """``/status/<type>/<name>/<action>``: the status of a command; None is 404 (40400)."""
+        return await self._commands.status(command_id)
+
+    async def statuses(self) -> dict[str, str]:
+        """``/status``: the status word of every command by its id."""
+        return await self._commands.statuses()
+
+    async def _run(self, statement: Statement, request: _Request) -> Entity | None:
         match statement:
             case CreateSource():
                 return await self._create(statement)
             case DropSource():
                 return await self._drop(statement)
-            case ListSources():
-                return self._list_sources(statement)
+            case InsertValues():
+                await self._insert(statement)
+                return None
+            case WarehouseTask():
+                return await self._start_task(statement)
+            case AssertTopic():
+                return await self._claims.topic(statement)
+            case AssertSource():
+                return await self._claims.source(statement)
+            case AssertSchema():
+                raise NoSchemaRegistry
+            case Terminate():
+                return self._stop(statement)
+            case Describe():
+                return await self._describe(statement)
+            case Explain():
+                return await self._plans.answer(statement)
             case ListTopics():
                 names = await self._catalog.datasources()
                 return entities.kafka_topics(statement.text, names, extended=statement.extended)
-            case ListQueries():
-                return entities.queries(statement.text, self._queries())
+            case _:
+                return self._answer(statement, request)
+
+    def _answer(self, statement: Statement, request: _Request) -> Entity | None:
+        """Statements that ask nobody."""
+        text = statement.text
+        match statement:
+            case ListSources():
+                return self._list_sources(statement)
+            case ListQueries(extended=extended):
+                build = entities.query_descriptions if extended else entities.queries
+                return build(text, self._queries.live())
             case ListProperties():
-                return entities.properties(statement.text, self._properties)
-            case Describe():
-                return await self._describe(statement)
-            case Terminate():
-                return self._stop(statement)
-            case SetProperty() | UnsetProperty():
-                return None
+                return entities.properties(text, self._properties, request.properties)
+            case ListVariables():
+                return entities.variables(text, request.variables.listed())
+            case ListFunctions():
+                return entities.function_names(text, scalar_functions(), [PULL_FUNCTIONS])
+            case ListAbsent(what=what):
+                return _EMPTY[what](text)
+            case DropConnector(name=name):
+                message = f"Connector {quote(name)} does not exist: {CONNECTORS}."
+                return entities.warning(text, message)
+            case SetProperty(name=name, value=value):
+                request.properties[name] = value
+            case UnsetProperty(name=name):
+                request.properties.pop(name, None)
+            case DefineVariable(name=name, value=value):
+                request.variables.define(name, value)
+            case UndefineVariable(name=name):
+                if not request.variables.undefine(name):
+                    return entities.warning(text, f"Variable '{name}' was never defined.")
+        return None
+
+    # ── declarations ──
 
     async def _create(self, statement: CreateSource) -> Entity:
         source, change = await self._catalog.define(statement)
         if change is Change.KEPT:
             return entities.warning(statement.text, f"{already_there(statement, source)}.")
-        return entities.current_status(
-            statement.text,
-            command_id=entities.command_id(statement.kind, statement.name, "create"),
-            message=f"{statement.kind.capitalize()} {change.value}",
-            sequence=self._catalog.revision,
+        return self._done(
+            statement,
+            entities.command_id(statement.kind, statement.name, "create"),
+            f"{statement.kind.capitalize()} {change.value}",
         )
 
     async def _drop(self, statement: DropSource) -> Entity:
@@ -112,17 +222,67 @@ class StatementRunner:
             datasource = source.spec.datasource
             message = f"Source {name} (topic: {datasource}) was dropped."
             warnings = [_KEPT.format(datasource)] if statement.delete_topic else []
+        command_id = entities.command_id(statement.kind, statement.name, "drop")
+        return self._done(statement, command_id, message, warnings)
+
+    def _done(
+        self,
+        statement: CreateSource | DropSource,
+        command_id: str,
+        message: str,
+        warnings: Iterable[str] = (),
+    ) -> Entity:
+        self._commands.done(command_id, message)
         return entities.current_status(
             statement.text,
-            command_id=entities.command_id(statement.kind, statement.name, "drop"),
+            command_id=command_id,
             message=message,
             sequence=self._catalog.revision,
             warnings=warnings,
         )
 
+    # ── rows and tasks ──
+
+    async def _insert(self, statement: InsertValues) -> None:
+        if self._insert_rows is None:
+            problem = refusal(("INSERT", "INTO", "VALUES"), NO_INSERT)
+            raise BadStatement(problem, statement.text)
+        source = await self._catalog.resolve(statement.target)
+        rows = rows_of(statement, source)
+        try:
+            await self._insert_rows(quote(source.name), rows)
+        except WarehouseUnreachable as lost:
+            raise WarehouseAway(f"The warehouse does not answer: {lost}") from lost
+
+    async def _start_task(self, statement: WarehouseTask) -> Entity:
+        if self._run_task is None:
+            raise BadStatement(refusal(("A", "SQL", "task"), NO_TASKS), statement.text)
+        try:
+            task_id = await self._run_task(statement.sql)
+        except (QueryRefused, SubmissionRefused) as refused:
+            raise BadStatement(str(refused), statement.text) from refused
+        except WarehouseUnreachable as lost:
+            raise WarehouseAway(
+                f"The warehouse does not answer: {lost}. Whether the task was started is not "
+                "known: look at Druid's tasks before sending it again."
+            ) from lost
+        # ksqlDB's types of a command are few and clients read them strictly: a task is a stream's.
+        command_id = f"stream/{task_id}/execute"
+        message = f"Task {task_id} runs: GET /status/{command_id} tells what becomes of it"
+        self._commands.started(command_id, task_id, message)
+        return entities.current_status(
+            statement.text,
+            command_id=command_id,
+            message=message,
+            status="RUNNING",
+            query_id=task_id,
+        )
+
+    # ── looking and stopping ──
+
     def _list_sources(self, statement: ListSources) -> Entity:
         listed = [
-            source_entry(source)
+            entry_of(source)
             for source in self._catalog.all_declared()
             if source.kind == statement.kind
         ]
@@ -140,43 +300,28 @@ class StatementRunner:
                 statement.text,
             )
         return entities.source_description(
-            statement.text, source_entry(source), extended=statement.extended
+            statement.text, entry_of(source), extended=statement.extended
         )
 
     def _stop(self, statement: Terminate) -> Entity:
         """An id stands as it was written; unquoted, it may also be the folded one."""
+        terminate = self._queries.terminate
         if statement.query_id is None:
-            stopped = [self._terminate(query.query_id) for query in list(self._queries())]
+            stopped = [terminate(query.query_id) for query in list(self._queries.live())]
             return entities.terminate_query(statement.text, "ALL", was_terminated=any(stopped))
         for query_id in (statement.query_id, statement.query_id.upper()):
-            if self._terminate(query_id):
+            if terminate(query_id):
                 return entities.terminate_query(statement.text, query_id, was_terminated=True)
         raise BadStatement(f"Unknown queryId: {statement.query_id}", statement.text)
 
+
+_EMPTY: Mapping[str, Callable[[str], Entity]] = {
+    "types": entities.type_list,
+    "connectors": entities.connector_list,
+    "plugins": entities.connector_plugins_list,
+}
 
 _KEPT = (
     "DELETE TOPIC has no effect here: datasource '{}' keeps its rows. "
     "Druid's own API marks its segments unused."
 )
-
-
-def source_entry(source: Source) -> SourceEntry:
-    """A source as lists and descriptions show it: formats and counts are echoed as declared."""
-    given = source.properties
-    both = given.get("FORMAT")
-    return SourceEntry(
-        kind=source.kind,
-        name=source.name,
-        topic=source.spec.datasource,
-        columns=source.columns,
-        key_format=given.get("KEY_FORMAT") or both or entities.DEFAULT_KEY_FORMAT,
-        value_format=given.get("VALUE_FORMAT") or both or entities.DEFAULT_VALUE_FORMAT,
-        timestamp=time_column_of(source) or "",
-        partitions=_count(given.get("PARTITIONS")),
-        replication=_count(given.get("REPLICAS")),
-        statement=source.statement,
-    )
-
-
-def _count(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 6 else 1

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from gateway.http.credit import Credit
 from gateway.http.output import Output
-from protocol.frames import END_STREAM
+from protocol.frames import END_STREAM, HEADER_BYTES
 
 HELD_BYTES_MAX = 64 * 1024
 """Output held for a shut window; past it the sink is not asked for more."""
@@ -223,7 +223,7 @@ class Lane:
         if sent:
             self._held_bytes -= sent
             connection.spend_window(stream_id, sent)
-            connection.output.write(out)
+            connection.output.write(out, sent + len(out) // 2 * HEADER_BYTES)
 
 
 def _nothing() -> None:

@@ -38,10 +38,10 @@ class Output:
         """Whether even what must be answered has grown past its limit."""
         return not self.closed and self._transport.get_write_buffer_size() > HARD_BYTES
 
-    def write(self, parts: list[bytes]) -> None:
-        """Send bytes at the end of this turn of the event loop."""
+    def write(self, parts: list[bytes], size_bytes: int | None = None) -> None:
+        """Send bytes at the end of this turn of the event loop; ``size_bytes``: their sum."""
         self._parts += parts
-        self._gathered_bytes += sum(map(len, parts))
+        self._gathered_bytes += sum(map(len, parts)) if size_bytes is None else size_bytes
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self.flush)

@@ -16,6 +16,9 @@ from quart import Quart
 from gateway.http.connection import Connections, protocol_class
 from gateway.http.h2core import H2Options
 
+BACKLOG = 1024
+"""Connections that wait to be accepted, also while the gateway still starts."""
+
 REQUESTS_PER_CONNECTION_MAX = 1 << 40
 """Hypercorn counts requests to end a connection, which would silence long streams on it."""
 
@@ -27,6 +30,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -83,5 +87,4 @@ async def serve(
     config.keep_alive_max_requests = REQUESTS_PER_CONNECTION_MAX
     config.graceful_timeout = 1.0
     config.include_server_header = False
-    listener.listen(config.backlog)
     await hypercorn_serve(app, config, shutdown_trigger=stop)

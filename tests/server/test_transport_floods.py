@@ -33,6 +33,8 @@ def warm(gateway: GatewayProcess) -> None:
         name = declare(peer)
         for _ in range(3):
             insert(peer, name, numbered(0, 2_000), ack="queryable")
+            for stream in [peer.open("GET", "/nowhere", end=True) for _ in range(900)]:
+                stream.read_to_end()
 
 
 @pytest.fixture(autouse=True)

@@ -219,6 +219,21 @@ def test_an_unread_stream_stops_neither_others_nor_ping_nor_settings(
             read_exactly(peer, [stream], 70_000)
 
 
+def test_streams_that_flow_freely_leave_others_their_turn(
+    gateway: GatewayProcess, endless: str, source: str
+) -> None:
+    wide = {Setting.INITIAL_WINDOW_SIZE: WIDE_OPEN}
+    with gateway.peer(settings=wide, connection_window_bytes=WIDE_OPEN) as peer:
+        flowing = [open_query(peer, endless) for _ in range(2)]
+        for stream in flowing:
+            stream.read_lines(10_000)
+        peer.ping()
+        assert query(peer, f"SELECT COUNT(*) FROM {source};").rows == [[ROWS]]
+        for stream in flowing:
+            assert not stream.over
+            stream.reset()
+
+
 def test_an_unread_insert_stream_stops_no_other_on_its_connection(
     stream_name: str, shut: Peer
 ) -> None:

@@ -15,6 +15,7 @@ from protocol.arguments import (
     parse_insert_arguments,
     parse_ksql_arguments,
     parse_query_arguments,
+    parse_query_request,
 )
 from protocol.errors import BadRequest
 
@@ -86,6 +87,25 @@ def test_what_ksqldb_takes_is_taken(body: bytes, sql: str) -> None:
 def test_absent_and_null_objects_are_empty_and_others_are_kept() -> None:
     body = b'{"sql":"x","properties":null,"sessionVariables":{"v":1},"requestProperties":{"r":[]}}'
     assert parse_query_arguments(body) == QueryArguments("x", {}, {"v": 1}, {"r": []})
+
+
+def test_a_query_request_is_ksqldb_s_older_body() -> None:
+    body = (
+        b'{"ksql":"x","streamsProperties":{"a":1},"sessionVariables":{"v":"w"},'
+        b'"requestProperties":{"r":true},"commandSequenceNumber":7}'
+    )
+    assert parse_query_request(body) == QueryArguments("x", {"a": 1}, {"v": "w"}, {"r": True})
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"ksql":null}', b'{"sql":"x"}'])
+def test_a_query_request_without_its_text_has_an_empty_one(body: bytes) -> None:
+    assert parse_query_request(body).sql == ""
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"ksql":[]}', b'{"streamsProperties":1}'])
+def test_a_query_request_that_cannot_be_read_is_refused(body: bytes) -> None:
+    with pytest.raises(BadRequest, match=f"^{PREFIX}"):
+        parse_query_request(body)
 
 
 def test_insert_arguments_need_a_target() -> None:

@@ -1,50 +1,13 @@
 """Whole /ksql requests against a catalogue on disk."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 
-from gateway.catalog.catalog import Catalog
-from gateway.catalog.statements import StatementRunner
-from gateway.seams import WarehouseUnreachable
-from protocol.entities import LiveQuery
 from protocol.errors import BadStatement, QueryOnKsql, WarehouseAway
-from protocol.types import STRING, TIMESTAMP, Column
-
-Run = Callable[..., Any]
-
-
-class World:
-    """A runner over a warehouse with one datasource and one live query."""
-
-    def __init__(self, folder: Path) -> None:
-        self.live = ["q-1", "LOUD"]
-        self.away = False
-        self.catalog = Catalog(folder / "catalog.json", self._columns, self._datasources)
-        self.run = StatementRunner(
-            self.catalog, self._queries, self._terminate, {"headrace.version": "1"}
-        ).run
-
-    async def _columns(self, datasource: str) -> tuple[Column, ...] | None:
-        known = {"flights": (Column("__time", TIMESTAMP), Column("origin", STRING))}
-        return known.get(datasource)
-
-    async def _datasources(self) -> list[str]:
-        if self.away:
-            raise WarehouseUnreachable
-        return ["flights"]
-
-    def _queries(self) -> list[LiveQuery]:
-        return [LiveQuery(query_id=query_id, sql="SELECT 1") for query_id in self.live]
-
-    def _terminate(self, query_id: str) -> bool:
-        if query_id in self.live:
-            self.live.remove(query_id)
-            return True
-        return False
+from protocol.properties import DEFAULTS
+from tests.unit.catalog_world import World
 
 
 @pytest.fixture
@@ -159,8 +122,15 @@ async def test_queries_are_listed_and_terminated(world: World) -> None:
 
 
 async def test_properties_are_listed(world: World) -> None:
-    (listed,) = await world.run("SHOW PROPERTIES;")
-    assert [entry["name"] for entry in listed["properties"]] == ["headrace.version"]
+    (listed,) = await world.run(
+        "SET 'ksql.lambdas.enabled'='x'; SET 'gone'='1'; UNSET 'gone'; SHOW PROPERTIES;",
+        None,
+        {"auto.offset.reset": "earliest", "flag": True},
+    )
+    values = {entry["name"]: entry["value"] for entry in listed["properties"]}
+    own = {"ksql.lambdas.enabled": "x", "auto.offset.reset": "earliest", "flag": "true"}
+    assert values == {**DEFAULTS, "headrace.version": "1", **own}
+    assert listed["overwrittenProperties"] == sorted(own)
 
 
 async def test_an_outage_is_told_as_503(world: World) -> None:

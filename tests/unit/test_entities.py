@@ -58,11 +58,58 @@ ENTRY = SourceEntry(kind="STREAM", name="S", topic="t")
             b'"replicaInfo":[1],"consumerCount":0,"consumerGroupCount":0}],"warnings":[]}',
         ),
         (
-            entities.properties("x;", {"b": "2", "a": "1"}),
+            entities.properties("x;", {"b": "2", "a": "1"}, {"b": "3"}),
             b'{"@type":"properties","statementText":"x;","properties":['
             b'{"name":"a","scope":"KSQL","value":"1","editable":false},'
-            b'{"name":"b","scope":"KSQL","value":"2","editable":false}],'
-            b'"overwrittenProperties":[],"defaultProperties":[],"warnings":[]}',
+            b'{"name":"b","scope":"KSQL","value":"3","editable":false}],'
+            b'"overwrittenProperties":["b"],"defaultProperties":["a"],"warnings":[]}',
+        ),
+        (
+            entities.variables("x;", [("n", "1")]),
+            b'{"@type":"variables","statementText":"x;","variables":[{"name":"n","value":"1"}],'
+            b'"warnings":[]}',
+        ),
+        (
+            entities.function_names("x;", [("ABS", "MATHEMATICAL")]),
+            b'{"@type":"function_names","statementText":"x;","functions":[{"name":"ABS",'
+            b'"type":"SCALAR","category":"MATHEMATICAL"}],"warnings":[]}',
+        ),
+        (
+            entities.type_list("x;"),
+            b'{"@type":"type_list","statementText":"x;","types":{},"warnings":[]}',
+        ),
+        (
+            entities.connector_list("x;"),
+            b'{"@type":"connector_list","statementText":"x;","connectors":[],"warnings":[]}',
+        ),
+        (
+            entities.connector_plugins_list("x;"),
+            b'{"@type":"connector_plugins_list","statementText":"x;","connectorPlugins":[],'
+            b'"warnings":[]}',
+        ),
+        (
+            entities.assert_topic("x;", "t", exists=True),
+            b'{"@type":"assert_topic","statementText":"x;","topicName":"t","exists":true,'
+            b'"warnings":[]}',
+        ),
+        (
+            entities.query_description(
+                "x;",
+                LiveQuery(query_id="", sql="SELECT 1", state=""),
+                kind="PULL",
+                plan="p",
+                sources=["S"],
+            ),
+            b'{"@type":"queryDescription","statementText":"x;","queryDescription":{"id":"",'
+            b'"statementText":"SELECT 1","windowType":null,"fields":[],"sources":["S"],"sinks":[],'
+            b'"topology":"","executionPlan":"p","overriddenProperties":{},'
+            b'"ksqlHostQueryStatus":{},"queryType":"PULL","queryErrors":[],"tasksMetadata":[],'
+            b'"state":null},"warnings":[]}',
+        ),
+        (
+            entities.query_descriptions("x;", []),
+            b'{"@type":"query_descriptions","statementText":"x;","queryDescriptions":[],'
+            b'"warnings":[]}',
         ),
     ],
 )

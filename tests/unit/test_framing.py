@@ -6,11 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.framing import (
+    DOCUMENT_TYPES,
+    QUERY_STREAM_FRAMINGS,
     Framing,
     LineBuffer,
     LineWriter,
     ack_lines,
     negotiate,
+    negotiate_query,
 )
 
 OFFERED = (Framing.DELIMITED, Framing.JSON)
@@ -59,6 +62,64 @@ def test_accept_is_negotiated_as_ksqldb_does(accept: str | None, expected: Frami
     assert negotiate(accept, OFFERED) is expected
 
 
+V1 = "application/vnd.ksql.v1+json"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (None, Framing.DELIMITED),
+        ("*/*", Framing.DELIMITED),
+        ("application/json", Framing.JSON),
+        (V1, Framing.V1_JSON),
+        (V1.upper(), Framing.V1_JSON),
+        (f"{V1};q=0.9, application/json;q=0.8", Framing.V1_JSON),
+        (f"application/json, {V1};charset=utf-8", Framing.V1_JSON),
+        ("application/json;a=b;c=d;e=f, application/vnd.ksqlapi.delimited.v1;a=b", Framing.JSON),
+        (f"{V1};q=0", Framing.V1_JSON),
+        (f"{V1};q=x, application/json;q=0.9", Framing.V1_JSON),
+        ("application/vnd.ksql.v1+protobuf", None),
+    ],
+)
+def test_query_stream_has_three_framings(accept: str | None, expected: Framing | None) -> None:
+    assert negotiate(accept, QUERY_STREAM_FRAMINGS) is expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (None, Framing.V1_JSON),
+        (" ", Framing.V1_JSON),
+        ("application/json", Framing.V1_JSON),
+        (V1, Framing.V1_JSON),
+        ("*/*", Framing.DELIMITED),
+        ("application/vnd.ksqlapi.delimited.v1", Framing.DELIMITED),
+        ("application/vnd.ksql.v1+protobuf", None),
+        ("text/html", None),
+    ],
+)
+def test_query_answers_v1_json_for_json_and_delimited_for_anything(
+    accept: str | None, expected: Framing | None
+) -> None:
+    assert negotiate_query(accept) is expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "fits"),
+    [
+        (None, True),
+        ("*/*", True),
+        (V1, True),
+        ("application/json", True),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", True),
+        ("text/plain", False),
+        ("application/vnd.ksqlapi.delimited.v1", False),
+    ],
+)
+def test_a_document_is_for_those_who_take_json(accept: str | None, fits: bool) -> None:
+    assert (negotiate(accept, DOCUMENT_TYPES) is not None) is fits
+
+
 @given(st.text(max_size=60))
 def test_any_accept_header_gets_an_answer(accept: str) -> None:
     assert negotiate(accept, OFFERED) in (*OFFERED, None)
@@ -68,9 +129,18 @@ documents = st.lists(st.dictionaries(st.text(max_size=5), st.integers(-9, 9)), m
 
 
 @given(st.lists(documents, max_size=5))
-def test_a_json_body_is_one_valid_array(parts: list[list[dict[str, int]]]) -> None:
+def test_a_json_body_of_documents_is_one_valid_array(parts: list[list[dict[str, int]]]) -> None:
     writer = LineWriter(Framing.JSON, coalesced=False)
     frames = [frame for part in parts for frame in writer.write(orjson.dumps(d) for d in part)]
+    body = b"".join(frames + writer.end())
+    assert orjson.loads(body) == [document for part in parts for document in part]
+
+
+@given(st.lists(documents, max_size=5))
+def test_a_json_body_of_lines_is_one_valid_array(parts: list[list[dict[str, int]]]) -> None:
+    writer = LineWriter(Framing.JSON, coalesced=False)
+    raw = [b"".join(orjson.dumps(d) + b"\n" for d in part) for part in parts]
+    frames = [frame for lines in raw for frame in writer.write_lines(lines)]
     body = b"".join(frames + writer.end())
     assert orjson.loads(body) == [document for part in parts for document in part]
 
