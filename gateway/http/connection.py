@@ -146,6 +146,7 @@ class GatewayH2Protocol:
         if isinstance(event, RawData):
             if not self._wire.closed:
                 await self._inbound.receive(event.data, self._loop.time())
+                self._wire.output.flush()
         elif isinstance(event, Closed):
             await self._close_streams()
 

@@ -49,6 +49,8 @@ class Output:
     def flush(self) -> None:
         """Write what was gathered."""
         self._scheduled = False
+        if not self._parts:
+            return
         was_full = self._gathered_bytes >= FULL_BYTES
         parts, self._parts = self._parts, []
         self._gathered_bytes = 0

@@ -58,11 +58,15 @@ class InsertRider:
 
     def receive(self, data: bytes) -> None:
         """See `gateway.http.lanes.LaneSink`."""
+        self._scheduled = True  # What changes in here is pushed below, without a turn.
         try:
             self._session.receive(data)
         except KsqlError as error:
             self._refuse(error)
             return
+        finally:
+            self._scheduled = False
+        self._push()
         self._tell_arguments()
         if not self._lane.credit.gives and self._session.waiting_bytes > self._overrun_max_bytes:
             self._session.stop(
@@ -110,13 +114,17 @@ class InsertRider:
             if not frames:
                 break
             lane.write(frames)
-        self._done(0)
+        self._give_credit()
         if stream.ended and not stream.has_frames:
             self._finished.set()
 
     def _done(self, wire_bytes: int) -> None:
-        """Give credit, but none while the peer does not take its acks: it would only owe more."""
+        """Bytes are done with; their acks, if there are any by now, leave first."""
         self._done_bytes += wire_bytes
+        self._soon()
+
+    def _give_credit(self) -> None:
+        """Give none while the peer does not take its acks: it would only be owed more."""
         if self._done_bytes and self._lane.has_room:
             wire_bytes, self._done_bytes = self._done_bytes, 0
             self._lane.done(wire_bytes)

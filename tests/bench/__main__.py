@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.compare import Verdict
+from tests.bench.options import Options
 from tests.bench.processes import BenchFailed
-from tests.bench.suites import SUITES, Options
+from tests.bench.suites import SUITES
 
 LIBRARIES = ("duckdb", "h2", "hypercorn", "quart", "orjson", "msgspec")
 
@@ -60,7 +61,7 @@ def print_tables(verdicts: list[Verdict]) -> None:
             continue
         sample = result["sample"]
         samples.add_row(
-            result["suite"],
+            result.get("case", result["suite"]),
             str(result["round"] + 1),
             sample["contender"],
             f"{sample['rows']:,}",
@@ -70,15 +71,17 @@ def print_tables(verdicts: list[Verdict]) -> None:
             ", ".join(f"{name} {value}" for name, value in sample["notes"].items()),
         )
     console.print(samples)
-    bars = Table(title="ratios of rows/s within a round", title_justify="left")
-    for name in ("ratio", "median", "range", "bar", ""):
+    bars = Table(title="ratios within a round", title_justify="left")
+    for name in ("case", "ratio", "of", "median", "range", "bar", ""):
         bars.add_column(name, justify="right")
     for verdict in verdicts:
         bars.add_row(
+            verdict.bar.case,
             f"{verdict.bar.contender} / {verdict.bar.against}",
+            verdict.bar.by,
             f"{verdict.median:.2f}",
             f"{min(verdict.ratios):.2f} to {max(verdict.ratios):.2f}",
-            f"{verdict.bar.at_least}",
+            "" if verdict.bar.at_least is None else f"{verdict.bar.at_least:.3g}",
             verdict.word,
         )
     console.print(bars)
@@ -88,7 +91,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=" or ".join(SUITES))
     parser.add_argument("--rows", type=int, default=500_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, help="instead of the suite's own number")
     parser.add_argument("--frame-bytes", type=int, default=16_384, help="payload of a DATA frame")
     parser.add_argument("--ack", default="committed", help="spooled, committed or queryable")
     parser.add_argument("--druid-url", help="the Router of a cluster")

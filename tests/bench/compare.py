@@ -8,22 +8,57 @@ round, never across rounds, and reported as median and range.
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
+
+CLIENT_BOUND_SHARE = 0.5
+"""Share of a core that a client may use: past it, it may be the client that was measured."""
+
+
+class By(StrEnum):
+    """What a ratio compares; more is better in all of them."""
+
+    RATE = "rows/s"
+    PER_CPU = "rows/CPU s"
+    """of the server's process"""
+    QUICKNESS = "1/p99"
+    """of the time from a row to its ack"""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One contender's run in one round. ``cpu_s``: CPU seconds by process, user and system."""
+    """One contender's run in one round.
+
+    ``cpu_s``: CPU seconds by process, user and system; "client" is the load's, "server" the one
+    that `By.PER_CPU` divides by. ``p99_ms`` where the load was paced.
+    """
 
     contender: str
     rows: int
     seconds: float
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    p99_ms: float | None = None
 
     @property
     def rows_per_s(self) -> float:
         return self.rows / self.seconds
+
+    @property
+    def client_bound(self) -> bool:
+        """Whether the client was so busy that it may have been the limit."""
+        return self.cpu_s.get("client", 0.0) > CLIENT_BOUND_SHARE * self.seconds
+
+    def by(self, measure: By) -> float:
+        """What is compared."""
+        match measure:
+            case By.RATE:
+                return self.rows_per_s
+            case By.PER_CPU:
+                return self.rows / self.cpu_s["server"]
+            case By.QUICKNESS:
+                assert self.p99_ms is not None
+                return 1 / self.p99_ms
 
     def as_json(self) -> dict[str, Any]:
         return {"sample": asdict(self), "rows_per_s": round(self.rows_per_s)}
@@ -40,19 +75,25 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Bar:
-    """``contender`` must reach ``at_least`` times the rows/s of ``against``."""
+    """``contender`` must reach ``at_least`` times what ``against`` has; None: only to know."""
 
     contender: str
     against: str
-    at_least: float
+    at_least: float | None
+    by: By = By.RATE
+    case: str = ""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rounds say about a bar. Missed only if the best round misses it too."""
+    """What the rounds say about a bar. Missed only if the best round misses it too.
+
+    Where the client was the limit in most rounds, they say nothing.
+    """
 
     bar: Bar
     ratios: tuple[float, ...]
+    client_bound: bool = False
 
     @property
     def median(self) -> float:
@@ -60,6 +101,10 @@ class Verdict:
 
     @property
     def word(self) -> str:
+        if self.bar.at_least is None:
+            return ""
+        if self.client_bound and self.bar.by is By.RATE:
+            return "client-bound"
         if self.median >= self.bar.at_least:
             return "reached"
         return "unclear" if max(self.ratios) >= self.bar.at_least else "missed"
@@ -67,7 +112,8 @@ class Verdict:
     def as_json(self) -> dict[str, Any]:
         ratios = [round(ratio, 3) for ratio in self.ratios]
         median = round(self.median, 3)
-        return {"verdict": {**asdict(self.bar), "ratios": ratios, "median": median}}
+        said = {"ratios": ratios, "median": median, "word": self.word}
+        return {"verdict": {**asdict(self.bar), **said}}
 
 
 Round = dict[str, Sample]
@@ -90,5 +136,6 @@ def alternate(
 
 def judge(rounds: Sequence[Round], bar: Bar) -> Verdict:
     """The ratios of a bar, a round each."""
-    ratios = [r[bar.contender].rows_per_s / r[bar.against].rows_per_s for r in rounds]
-    return Verdict(bar, tuple(ratios))
+    ratios = [r[bar.contender].by(bar.by) / r[bar.against].by(bar.by) for r in rounds]
+    bound = [r[bar.contender].client_bound or r[bar.against].client_bound for r in rounds]
+    return Verdict(bar, tuple(ratios), client_bound=sum(bound) * 2 > len(bound))

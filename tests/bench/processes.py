@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def peak_memory_bytes(pid: int) -> int:
 
 @dataclass(frozen=True)
 class Gateway:
-    """A running `headrace serve`."""
+    """A running server: `headrace serve`, or one that stands in for it."""
 
     pid: int
     url: str
@@ -68,19 +68,38 @@ class Gateway:
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, arguments: Sequence[str] = (), *, profile: Path | None = None
+    folder: Path,
+    arguments: Sequence[str] = (),
+    *,
+    profile: Path | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[Gateway]:
     """A gateway with its data in ``folder``, up for the block and ended by SIGTERM.
 
     With ``profile`` it runs under `tests.bench.sampled`, which writes what it saw there.
+    ``settings`` are environment variables without their prefix: ``{"INGEST__BATCH_AGE_S": 2}``.
     """
-    module = ["tests.bench.sampled", str(profile)] if profile else ["gateway"]
-    command = [sys.executable, "-m", *module, "serve", "--data-dir", str(folder)]
+    command = [*module_command("gateway", profile), "serve", "--data-dir", str(folder)]
     command += ["--port", "0", *arguments]
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "gateway.log"
+    given = {f"HEADRACE__{name}": str(value) for name, value in (settings or {}).items()}
+    with up(command, folder / "gateway.log", given) as gateway:
+        yield gateway
+
+
+def module_command(module: str, profile: Path | None = None) -> list[str]:
+    """The command that runs a module, under `tests.bench.sampled` where a profile is asked for."""
+    sampled = ["tests.bench.sampled", str(profile)] if profile else []
+    return [sys.executable, "-m", *sampled, module]
+
+
+@contextlib.contextmanager
+def up(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Gateway]:
+    """A server that says "ready at URL" into its ``log``, up for the block, ended by SIGTERM."""
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, stderr=stderr)
+        process = subprocess.Popen(command, stderr=stderr, env=os.environ | (environment or {}))
     try:
         url = wait_ready(process, log)
         yield Gateway(process.pid, url, int(url.rpartition(":")[2]), log)
@@ -91,10 +110,10 @@ def serving(
 def wait_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     """The address in the ready line, once it is there."""
     deadline_s = time.monotonic() + READY_S
-    while not (ready := re.search(rb"headrace ready at (http://\S+)", log.read_bytes())):
+    while not (ready := re.search(rb" ready at (http://\S+)", log.read_bytes())):
         if process.poll() is not None or time.monotonic() > deadline_s:
             said = log.read_text(errors="replace")[-2000:]
-            raise BenchFailed(f"headrace serve did not get ready; it said:\n{said}")
+            raise BenchFailed(f"{process.args!r} did not get ready; it said:\n{said}")
         time.sleep(0.05)
     return ready[1].decode()
 

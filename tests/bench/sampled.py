@@ -1,6 +1,6 @@
-"""The gateway under a small sampling profiler: where its threads' CPU time goes.
+"""A server under a small sampling profiler: where its threads' CPU time goes.
 
-    python -m tests.bench.sampled PROFILE.json serve --data-dir …
+    python -m tests.bench.sampled PROFILE.json gateway serve --data-dir …
 
 Every 2 ms the CPU time that each thread has used since the last look (proc(5), schedstat) is booked
 on the place where it is: the innermost frame of the gateway's own code, and the innermost frame of
@@ -9,6 +9,7 @@ Python's, DuckDB's for one, are booked as ``native``.
 """
 
 import json
+import runpy
 import sys
 import threading
 import time
@@ -84,15 +85,13 @@ def named(frame: FrameType) -> str:
 
 
 def main() -> None:
-    from gateway.cli import main as gateway_main
-
     target = Path(sys.argv[1])
-    sys.argv = ["headrace", *sys.argv[2:]]
+    sys.argv = sys.argv[2:]
     sampler = Sampler()
     sampler.start()
     started_s = time.monotonic()
     try:
-        gateway_main()
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     finally:
         sampler.stop()
         report = {

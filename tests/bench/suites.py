@@ -1,8 +1,7 @@
 """The suites: who is measured against whom, and the bars.
 
 A suite is a function from `Options` to verdicts; `SUITES` lists them in the order of their
-running. A new one (three transports side by side, say) needs its contenders, its
-bars, and a line there.
+running.
 """
 
 import asyncio
@@ -15,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.client import Client
 from tests.bench.compare import Bar, Sample, Verdict, alternate, judge
 from tests.bench.druid import DirectInsert
+from tests.bench.options import Options
 from tests.bench.processes import (
-    BenchFailed,
     Gateway,
     cpu_seconds,
     peak_memory_bytes,
@@ -27,23 +25,13 @@ from tests.bench.processes import (
     run_module,
     serving,
 )
-from tests.bench.rows import STREAM_COLUMNS, STREAM_OPTIONS, write_rows
+from tests.bench.rows import write_rows
+from tests.bench.streams import create_stream, expect_count
+from tests.bench.transport import transport
 
 WARM_ROWS = 20_000
+ROUNDS = 3
 GATEWAY = "gateway"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What every suite is given. ``emit`` takes each result as soon as it is there."""
-
-    rows: int
-    rounds: int
-    frame_bytes: int
-    ack: str
-    druid_url: str | None
-    profile: Path | None
-    emit: Callable[[dict[str, Any]], None]
 
 
 # ── through the gateway ──────────────────────────────────────────────────────────────────────
@@ -84,25 +72,6 @@ class Through:
         loaded = run_module("tests.bench.load", *flags)
         asyncio.run(expect_count(self.gateway.url, target, loaded["rows"]))
         return loaded
-
-
-async def create_stream(url: str, name: str) -> None:
-    async with Client(url) as client:
-        await client.ksql(f"CREATE STREAM {name} ({STREAM_COLUMNS}) WITH ({STREAM_OPTIONS});")
-
-
-async def expect_count(url: str, name: str, rows: int, *, limit_s: float = 60.0) -> None:
-    """The stream holds exactly these rows, at the latest after ``limit_s``."""
-    async with Client(url) as client, asyncio.timeout(limit_s):
-        counted = -1
-        while counted != rows:
-            async with client.query(f"SELECT COUNT(*) FROM {name};") as query:
-                # A datasource that Druid does not know yet gives no row at all.
-                counted = (await anext(query, [0]))[0]
-            if counted > rows:
-                raise BenchFailed(f"{name} holds {counted} rows, {rows} were sent")
-            if counted != rows:
-                await asyncio.sleep(0.2)
 
 
 # ── embedded ─────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +122,7 @@ def embedded(options: Options) -> list[Verdict]:
     with row_files(options.rows) as (folder, file, warm_file):
         through = FreshThrough(file, warm_file, folder, options)
         reference = DuckDb(file, folder)
-        rounds = alternate([through, reference], options.rounds, options.emit)
+        rounds = alternate([through, reference], options.rounds or ROUNDS, options.emit)
     return [judge(rounds, Bar(GATEWAY, reference.name, 0.4))]
 
 
@@ -175,7 +144,7 @@ def druid(options: Options) -> list[Verdict]:
             direct = DirectInsert(url, file)
             through.warm_up(warm_file)
             DirectInsert(url, warm_file).measure()
-            rounds = alternate([through, direct], options.rounds, options.emit)
+            rounds = alternate([through, direct], options.rounds or ROUNDS, options.emit)
     return [judge(rounds, Bar(GATEWAY, direct.name, 0.8))]
 
 
@@ -195,4 +164,8 @@ def row_files(rows: int) -> Iterator[tuple[Path, Path, Path]]:
         yield folder, folder / "rows.ndjson", folder / "warm.ndjson"
 
 
-SUITES: dict[str, Callable[[Options], list[Verdict]]] = {"embedded": embedded, "druid": druid}
+SUITES: dict[str, Callable[[Options], list[Verdict]]] = {
+    "embedded": embedded,
+    "druid": druid,
+    "transport": transport,
+}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench import load
-from tests.bench.compare import Bar, Sample, alternate, judge
+from tests.bench.compare import Bar, By, Sample, alternate, judge
 from tests.bench.rows import DAY_START_MS, ROW_BYTES, row_line, write_rows
 from tests.unit.client_peer import Exchange, scripted
 
@@ -53,6 +53,18 @@ def test_rounds_turn_their_order_and_ratios_stay_within_a_round() -> None:
     assert (verdict.median, verdict.word) == (1.0, "unclear")
     assert judge(rounds, Bar("a", "b", 1.0)).word == "reached"
     assert judge(rounds, Bar("a", "b", 2.5)).word == "missed"
+
+
+def test_a_ratio_compares_what_its_bar_says_and_nothing_where_the_client_was_the_limit() -> None:
+    fast = Sample("fast", 100, 1.0, {"server": 0.5, "client": 0.6}, p99_ms=2.0)
+    slow = Sample("slow", 100, 2.0, {"server": 1.0, "client": 0.1}, p99_ms=3.0)
+    rounds = [{"fast": fast, "slow": slow}]
+    by_rate = judge(rounds, Bar("fast", "slow", 2.0))
+    assert (by_rate.median, by_rate.word) == (2.0, "client-bound")
+    by_cpu = judge(rounds, Bar("fast", "slow", 2.0, By.PER_CPU))
+    assert (by_cpu.median, by_cpu.word) == (2.0, "reached")
+    assert judge(rounds, Bar("fast", "slow", 1.5, By.QUICKNESS)).ratios == (1.5,)
+    assert judge(rounds, Bar("slow", "fast", None, By.PER_CPU)).word == ""
 
 
 @given(st.binary(max_size=200), st.integers(1, 50))
