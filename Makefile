@@ -8,7 +8,7 @@ PORT ?= 8088
 DATA ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo druid druid-stop test check format bench clean
+.PHONY: help install run demo druid druid-stop test check format vectors bench clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,8 +48,11 @@ format: install ## put every file into the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+vectors: install ## write tests/clients/README.md, the page of compatibility vectors
+	$(BIN)/python -m tests.clients.page
+
 bench: install ## measure, in ratios within one run
 	$(BIN)/python -m tests.bench
 
 clean: ## remove what the other commands made, except the Druid that may run
-	rm -rf $(VENV) .data .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .data .demo .clients build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

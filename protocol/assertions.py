@@ -6,7 +6,7 @@ Owns: the grammar of the statement, and its two errors. Must never know: what ex
 from typing import Any
 
 from protocol.declarations import columns_of, properties_of
-from protocol.errors import KsqlError
+from protocol.errors import BadStatement, KsqlError
 from protocol.forms import AssertSchema, AssertSource, AssertTopic, SourceWord
 from protocol.lexer import Kind
 from protocol.reader import Reader
@@ -60,7 +60,10 @@ def _topic(reader: Reader, exists: bool) -> AssertTopic:
     token = reader.peek()
     if token is not None and token.kind is Kind.STRING:
         # A string names the datasource literally, as back-ticks do.
-        target = quote(reader.string("the name of a topic"))
+        name = reader.string("the name of a topic")
+        if not name:
+            raise BadStatement("The name of a topic must not be empty", reader.statement)
+        target = quote(name)
     else:
         target = reader.written_name("the name of a topic")
     properties = properties_of(reader) if reader.takes("WITH") else {}

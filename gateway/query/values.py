@@ -29,6 +29,8 @@ def converter(declared: SqlType, stored_as: str) -> Convert | None:
             return _text_of_iso if is_timestamp else _text_of_millis
         case Base.BIGINT if is_timestamp:
             return parse_timestamp
+        case Base.TIME:
+            return _time_of_day
         case Base.DECIMAL:
             return _decimal(declared.scale)
         case Base.MAP | Base.STRUCT:
@@ -65,6 +67,11 @@ def _text_of_iso(value: str) -> str:
 
 def _text_of_millis(value: int) -> str:
     return to_iso(int(value))[:-1]
+
+
+def _time_of_day(value: str) -> str:
+    """As ksqlDB writes it: to the second, and without seconds where they are zero."""
+    return value[:5] if value[5:8] in ("", ":00") else value[:8]
 
 
 def _decimal(scale: int) -> Convert:
