@@ -336,7 +336,7 @@ class Peer:
         self.receive_window -= size
         if stream.receive_window < 0 or self.receive_window < 0:
             raise Violation(f"DATA beyond the window ({stream.receive_window}): {frame}")
-        stream.frames.append(frame.content())
+        stream.take(frame.content())
         stream.ended = bool(frame.flags & END_STREAM)
         if not size:
             return

@@ -71,12 +71,19 @@ class Stream:
     trailers: dict[str, str] | None = None
     frames: list[bytes] = field(default_factory=list)
     """payloads of the response's DATA frames, in order"""
+    newlines: int = 0
+    """of all frames"""
     ended: bool = False
     reset_code: int | None = None
     was_reset: bool = False
     """by us: what is still on its way is let pass"""
 
     # ── what came ──
+
+    def take(self, payload: bytes) -> None:
+        """A DATA frame of the response has come."""
+        self.frames.append(payload)
+        self.newlines += payload.count(b"\n")
 
     @property
     def over(self) -> bool:
@@ -110,8 +117,8 @@ class Stream:
     def read_lines(self, count: int, deadline_s: float = DEADLINE_S) -> list[bytes]:
         """Wait for so many lines in all; the response may hold more already."""
         what = f"{count} lines of stream {self.id}"
-        self.peer.read_until(lambda: self._newlines() >= count or self.over, deadline_s, what)
-        assert self._newlines() >= count, f"stream {self.id} was over before {what}: {self.body!r}"
+        self.peer.read_until(lambda: self.newlines >= count or self.over, deadline_s, what)
+        assert self.newlines >= count, f"stream {self.id} was over before {what}: {self.body!r}"
         return self.lines
 
     def read_to_end(self, deadline_s: float = DEADLINE_S) -> bytes:
@@ -119,9 +126,6 @@ class Stream:
         self.peer.read_until(lambda: self.over, deadline_s, f"the end of stream {self.id}")
         assert self.ended, f"stream {self.id} was reset with code {self.reset_code}"
         return self.body
-
-    def _newlines(self) -> int:
-        return sum(frame.count(b"\n") for frame in self.frames)
 
     # ── what goes out ──
 

@@ -96,6 +96,16 @@ def test_a_row_of_900_kb_arrives(peer: Peer, stream_name: str, size: int) -> Non
     assert query(peer, sql).rows == [[900_000]]
 
 
+def test_rows_of_a_frame_of_16_mib_are_acked_as_they_come(peer: Peer, stream_name: str) -> None:
+    stream = peer.open("POST", "/inserts-stream")
+    body = whole(stream_name, 2_000)
+    peer.write(encode_frame(Kind.DATA, 0, stream.id, b"", length=(1 << 24) - 1))
+    for at in range(0, len(body), 50_000):
+        peer.write(body[at : at + 50_000])
+    stream.read_lines(2_000)
+    assert records(stream) == acks(0, 2_000)
+
+
 def test_rows_of_many_streams_in_one_write_go_each_its_way(peer: Peer, stream_name: str) -> None:
     streams = [peer.open("POST", "/inserts-stream") for _ in range(20)]
     body = whole(stream_name, 5)

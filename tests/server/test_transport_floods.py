@@ -71,20 +71,6 @@ def test_a_frame_that_announces_16_mib_is_refused_from_its_header(peer: Peer, ki
     assert ended_with(peer) == FRAME_SIZE_ERROR
 
 
-def test_a_data_frame_of_16_mib_passes_row_by_row_and_is_never_kept(
-    peer: Peer, stream_name: str, gateway: GatewayProcess
-) -> None:
-    stream = peer.open("POST", "/inserts-stream")
-    before = gateway.rss_bytes
-    body = arguments_line(stream_name, ack="spooled") + json_lines(numbered(0, 2_000))
-    peer.write(encode_frame(Kind.DATA, 0, stream.id, b"", length=LONGEST))
-    for at in range(0, len(body), 50_000):
-        peer.write(body[at : at + 50_000])
-    stream.read_lines(2_000)
-    assert records(stream) == acks(0, 2_000)
-    assert gateway.rss_bytes - before < 5 * MB
-
-
 def test_a_data_frame_of_16_mib_to_a_wrong_path_is_dropped_as_it_comes(peer: Peer) -> None:
     stream = peer.open("POST", "/nowhere")
     stream.send(b"x")

@@ -105,7 +105,7 @@ def test_acks_of_a_large_batch_wait_for_a_slow_reader_with_open_windows(
             neighbour.ping()
         peer.write(encode_frame(Kind.PING, 0, 0, b"are you "))
         stream.read_to_end(30.0)
-        assert records(stream) == acks(0, rows)
+        assert stream.body == b"".join(b'{"status":"ok","seq":%d}\n' % n for n in range(rows))
         assert peer.goaway is None
 
 
@@ -117,8 +117,8 @@ def test_a_client_that_never_reads_acks_is_stopped_and_loses_none(
     raw = json_lines(numbered(0, 40_000))
     with pytest.raises(Stalled):
         stream.send(raw, deadline_s=1.0)
-    # Its first window is 1 MiB; the quarter more was given before acks filled its own.
-    assert stream.sent_bytes < 1.4 * MB
+    # Its first window is 1 MiB; the rest is credit for rows whose acks filled the peer's own.
+    assert stream.sent_bytes < 1.5 * MB
     shut.credit = stream.credit = Credit.GIVEN
     shut.open_window(MB)
     stream.open_window(MB)
@@ -222,9 +222,10 @@ def test_an_unread_stream_stops_neither_others_nor_ping_nor_settings(
 def test_streams_that_flow_freely_leave_others_their_turn(
     gateway: GatewayProcess, endless: str, source: str
 ) -> None:
-    wide = {Setting.INITIAL_WINDOW_SIZE: WIDE_OPEN}
+    # Together they may have on their way what fills the output several times over.
+    wide = {Setting.INITIAL_WINDOW_SIZE: 200_000}
     with gateway.peer(settings=wide, connection_window_bytes=WIDE_OPEN) as peer:
-        flowing = [open_query(peer, endless) for _ in range(2)]
+        flowing = [open_query(peer, endless) for _ in range(4)]
         for stream in flowing:
             stream.read_lines(10_000)
         peer.ping()
