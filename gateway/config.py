@@ -40,13 +40,14 @@ class HttpConfig(_Section):
     body_limit_bytes: Bytes = 10 * MIB
     """bodies that are read whole (all but inserts)"""
     row_limit_bytes: Bytes = 1_000_000
-    stream_budget_bytes: Bytes = 1 * MIB
+    stream_budget_bytes: Bytes = 512 * KIB
     """rows of one insert stream that are not on disk yet; past it the stream is not read"""
     lanes: bool = True
     """our own HTTP/2 connection; false: Hypercorn's, to bisect and to compare"""
     streams_max: Count = 1000
     """open streams on one connection"""
-    stream_window_bytes: Bytes = 1 * MIB
+    stream_window_bytes: Bytes = 512 * KIB
+    """what a client may send on a stream before rows are on disk; a longer row passes all the same"""
     connection_window_bytes: Bytes = 16 * MIB
     overrun_max_bytes: Bytes = 8 * MIB
     """rows that wait on a stream whose sender ignores its window; past it the stream is ended"""
@@ -128,10 +129,10 @@ class Config(BaseSettings):
                 "http.row_limit_bytes must not be larger than ingest.batch_bytes_max: "
                 "a row must fit into a batch"
             )
-        if self.http.row_limit_bytes >= self.http.stream_window_bytes:
+        if self.http.stream_window_bytes > self.http.connection_window_bytes:
             raise ValueError(
-                "http.stream_window_bytes must be larger than http.row_limit_bytes: "
-                "a row must fit into a window"
+                "http.stream_window_bytes must not be larger than http.connection_window_bytes: "
+                "a stream's window lies within its connection's"
             )
         if self.ingest.batch_bytes_max > self.ingest.spool_limit_bytes:
             raise ValueError(

@@ -28,7 +28,7 @@ class H2Options:
 
     lane_paths: Collection[bytes] = ()
     streams_max: int = 1000
-    stream_window_bytes: int = 1 << 20
+    stream_window_bytes: int = 512 << 10
     connection_window_bytes: int = 16 << 20
     data_frame_max_bytes: int = (1 << 24) - 1
     """advertised: DATA is never kept, so a frame may be as long as it likes"""

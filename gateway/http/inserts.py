@@ -30,7 +30,7 @@ from protocol.rows import Field, RowChecker, RowSchema
 from protocol.timestamps import compile_pattern
 from protocol.types import Base
 
-ACKS_PER_TURN = 4096
+ACKS_PER_TURN = 512
 """Acks framed in one turn: a large batch must not hold the event loop, nor fill memory."""
 
 

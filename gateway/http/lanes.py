@@ -21,7 +21,7 @@ from gateway.http.credit import Credit
 from gateway.http.output import Output
 from protocol.frames import END_STREAM, HEADER_BYTES
 
-HELD_BYTES_MAX = 64 * 1024
+HELD_BYTES_MAX = 16 * 1024
 """Output held for a shut window; past it the sink is not asked for more."""
 
 _header = Struct(">IBI").pack

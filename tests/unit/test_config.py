@@ -58,7 +58,7 @@ def test_an_unknown_key_of_the_environment_is_named(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("values", "remedy"),
     [
-        ({"http": {"row_limit_bytes": 2_000_000}}, "stream_window_bytes must be larger"),
+        ({"http": {"stream_window_bytes": 20 << 20}}, "within its connection's"),
         ({"ingest": {"batch_bytes_max": 1000}}, "a row must fit into a batch"),
         ({"ingest": {"spool_limit_bytes": 1000}}, "a batch must fit into the spool"),
     ],
