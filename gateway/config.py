@@ -47,7 +47,7 @@ class HttpConfig(_Section):
     streams_max: Count = 1000
     """open streams on one connection"""
     stream_window_bytes: Bytes = 512 * KIB
-    """what a client may send on a stream before rows are on disk; a longer row passes all the same"""
+    """what a client may send before rows are on disk; a longer row passes all the same"""
     connection_window_bytes: Bytes = 16 * MIB
     overrun_max_bytes: Bytes = 8 * MIB
     """rows that wait on a stream whose sender ignores its window; past it the stream is ended"""

@@ -8,7 +8,6 @@ open ones get their last acks, push queries end, the spool is closed last.
 import asyncio
 import contextlib
 import importlib.metadata
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -49,7 +48,7 @@ KSQL_VERSION = "7.9.0"
 
 
 class Gateway:
-    """A running gateway. Use `running`."""
+    """Every room of one gateway, built and not open yet. Use `run`."""
 
     def __init__(self, config: Config, warehouse: Warehouse, spool: Path) -> None:
         self.config = config
@@ -58,7 +57,7 @@ class Gateway:
         self.reader = SpoolReader(spool)
         self.receipts = Receipts()
         self.log = SpoolLog(self.reader)
-        self.open_streams = OpenStreams()
+        self.open_streams = OpenStreams(ServerState.STARTING)
         ingest = config.ingest
         limits = BatchLimits(
             rows_max=ingest.batch_rows_max,
@@ -155,7 +154,7 @@ class Gateway:
                 "spool": spool,
                 "batches": {"isHealthy": not held, "held": held},
             },
-            "serverState": "TERMINATING" if self.open_streams.draining else "RUNNING",
+            "serverState": "TERMINATING" if self.open_streams.draining else self.open_streams.state,
         }
 
     def _info(self) -> Mapping[str, Any]:
@@ -169,14 +168,11 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(config: Config, listener: socket.socket) -> AsyncIterator[Gateway]:
-    """A gateway with every room open, its background work going, and no socket served yet."""
+async def opened(gateway: Gateway) -> AsyncIterator[None]:
+    """Every room open, what the last run left taken up, and the background work going."""
     async with AsyncExitStack() as stack:
-        stack.enter_context(contextlib.closing(DataFolder(config.data_dir)))
-        warehouse = make_warehouse(config, address(listener))
-        gateway = Gateway(config, warehouse, config.data_dir / "spool.db")
-        await warehouse.open()
-        stack.push_async_callback(warehouse.close)
+        await gateway.warehouse.open()
+        stack.push_async_callback(gateway.warehouse.close)
         await gateway.writer.open()
         stack.push_async_callback(gateway.writer.close)
         await gateway.recover()
@@ -184,27 +180,52 @@ async def running(config: Config, listener: socket.socket) -> AsyncIterator[Gate
         stack.push_async_callback(gateway.queries.close)
         for work in (gateway.committer.run(), gateway.keep_within_retention()):
             stack.push_async_callback(_cancel, asyncio.create_task(_loudly(work)))
-        yield gateway
+        yield
 
 
 async def run(
     config: Config, stop: Callable[[], Awaitable[None]], ready: Callable[[str], None]
 ) -> None:
-    """Serve until ``stop`` returns, then drain. ``ready`` gets the address once it answers."""
-    listener = listen(config.http.host, config.http.port)
-    with contextlib.closing(listener):
-        async with running(config, listener) as gateway:
-            fetches = getattr(gateway.warehouse, "staged", None)
-            app = make_app(gateway.doors(fetches), _http_limits(config))
-            door = FrontDoor(_h2_options(config) if config.http.lanes else None)
+    """Serve until ``stop`` returns, then drain. ``ready`` gets the address once all is open.
 
-            async def stopping() -> None:
-                await stop()
+    The socket answers from the first moment: while rooms are being opened, with 503 and 50302.
+    """
+    listener = listen(config.http.host, config.http.port)
+    with contextlib.closing(listener), contextlib.closing(DataFolder(config.data_dir)):
+        warehouse = make_warehouse(config, address(listener))
+        gateway = Gateway(config, warehouse, config.data_dir / "spool.db")
+        app = make_app(gateway.doors(getattr(warehouse, "staged", None)), _http_limits(config))
+        door = FrontDoor(_h2_options(config) if config.http.lanes else None)
+        cannot_open = asyncio.Event()
+
+        async def stopping() -> None:
+            if await _first(stop(), cannot_open.wait()) == 0:
                 await drain(gateway, door)
 
-            ready(address(listener))
-            with door.installed():
-                await serve(app, listener, streams_max=config.http.streams_max, stop=stopping)
+        with door.installed():
+            serving = asyncio.create_task(
+                serve(app, listener, streams_max=config.http.streams_max, stop=stopping)
+            )
+            try:
+                async with opened(gateway):
+                    if gateway.open_streams.state is ServerState.STARTING:
+                        gateway.open_streams.state = ServerState.RUNNING
+                        ready(address(listener))
+                    await serving
+            finally:
+                cannot_open.set()
+                await asyncio.wait([serving])
+
+
+async def _first(*works: Awaitable[object]) -> int:
+    """Wait for one of them; returns which, and cancels the others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(at for at, task in enumerate(tasks) if task.done())
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def drain(gateway: Gateway, door: FrontDoor) -> None:

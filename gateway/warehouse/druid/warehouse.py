@@ -1,5 +1,6 @@
 """`DruidWarehouse`: the seam `gateway.seams.Warehouse` before a Druid cluster."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import Collection, Mapping
@@ -29,6 +30,9 @@ from gateway.warehouse.druid.staging import StagedBatches, Staging
 from gateway.warehouse.druid.tasks import Tasks
 from gateway.warehouse.druid.transport import DruidUrls, Server, Timeouts, Transport
 from protocol.types import Column
+
+_LOOK_S = 5.0
+"""How long a start waits for the first look at the cluster: it goes on without."""
 
 _INSERT_CONTEXT = MappingProxyType({"rowsInMemory": 20_000})
 """Druid's own 100,000 rows a worker make two batches at once fight for the heap of a small
@@ -99,11 +103,12 @@ class DruidWarehouse:
         """
         self._transport.open()
         try:
-            dialect = await self._dialect()
-            enabled = await self._transport.get(Server.BROKER, "/druid/v2/sql/task/enabled")
-            slots = await self._tasks.slots()
-        except WarehouseUnreachable as error:
-            log.warning("druid.unreachable", reason=str(error))
+            async with asyncio.timeout(_LOOK_S):
+                dialect = await self._dialect()
+                enabled = await self._transport.get(Server.BROKER, "/druid/v2/sql/task/enabled")
+                slots = await self._tasks.slots()
+        except (WarehouseUnreachable, TimeoutError) as error:
+            log.warning("druid.unreachable", reason=str(error) or f"no answer in {_LOOK_S} s")
             return
         if enabled.status != 200:
             log.warning("druid.no_task_engine", status=enabled.status)
