@@ -58,6 +58,9 @@ class HttpConfig(_Section):
     idle_s: Seconds = 300.0
     """a connection without streams"""
     drain_s: Seconds = 10.0
+    tls_cert_file: Path | None = None
+    """PEM, with its chain; with it the port speaks TLS, HTTP/2 by ALPN"""
+    tls_key_file: Path | None = None
     inserts_over_http1: bool = False
     """take insert streams over chunked HTTP/1.1 too, for producers behind proxies that downgrade;
     off, they are refused with 40004 as by ksqlDB"""
@@ -124,6 +127,8 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Self:
+        if (self.http.tls_cert_file is None) != (self.http.tls_key_file is None):
+            raise ValueError("http.tls_cert_file and http.tls_key_file go together: set both")
         if self.http.row_limit_bytes > self.ingest.batch_bytes_max:
             raise ValueError(
                 "http.row_limit_bytes must not be larger than ingest.batch_bytes_max: "

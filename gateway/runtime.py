@@ -25,7 +25,7 @@ from gateway.http.direct import DirectInserts
 from gateway.http.drain import OpenStreams, ServerState
 from gateway.http.h2core import H2Options
 from gateway.http.inserts import InsertLimits
-from gateway.http.server import FrontDoor, address, listen, serve
+from gateway.http.server import FrontDoor, TlsFiles, address, listen, serve
 from gateway.ingest.committer import Committed, Committer, CommitterTimes
 from gateway.ingest.intake import IntakeLimits, SpoolIntake
 from gateway.ingest.log import SpoolLog
@@ -192,7 +192,8 @@ async def run(
     """
     listener = listen(config.http.host, config.http.port)
     with contextlib.closing(listener), contextlib.closing(DataFolder(config.data_dir)):
-        warehouse = make_warehouse(config, address(listener))
+        tls = _tls_files(config)
+        warehouse = make_warehouse(config, address(listener, tls))
         gateway = Gateway(config, warehouse, config.data_dir / "spool.db")
         app = make_app(gateway.doors(getattr(warehouse, "staged", None)), _http_limits(config))
         door = FrontDoor(_h2_options(config) if config.http.lanes else None)
@@ -204,13 +205,13 @@ async def run(
 
         with door.installed():
             serving = asyncio.create_task(
-                serve(app, listener, streams_max=config.http.streams_max, stop=stopping)
+                serve(app, listener, streams_max=config.http.streams_max, stop=stopping, tls=tls)
             )
             try:
                 async with opened(gateway):
                     if gateway.open_streams.state is ServerState.STARTING:
                         gateway.open_streams.state = ServerState.RUNNING
-                        ready(address(listener))
+                        ready(address(listener, tls))
                     await serving
             finally:
                 cannot_open.set()
@@ -239,6 +240,11 @@ async def drain(gateway: Gateway, door: FrontDoor) -> None:
         )
     await connections
     gateway.open_streams.state = ServerState.STOPPED
+
+
+def _tls_files(config: Config) -> TlsFiles | None:
+    certificate, key = config.http.tls_cert_file, config.http.tls_key_file
+    return TlsFiles(certificate, key) if certificate and key else None
 
 
 def _h2_options(config: Config) -> H2Options:

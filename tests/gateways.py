@@ -22,7 +22,7 @@ STOP_S = 30.0
 POLL_S = 0.02
 
 _READY = re.compile(
-    rb"headrace ready at http://([\d.]+):(\d+) \(data folder (.+), warehouse (\w+)\)"
+    rb"headrace ready at https?://([\d.]+):(\d+) \(data folder (.+), warehouse (\w+)\)"
 )
 _COMPLAINT = re.compile(r"Traceback|\[(?:error|critical)|Error:|never retrieved|was destroyed")
 

@@ -7,6 +7,8 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import hypercorn.protocol
 from hypercorn.asyncio import serve as hypercorn_serve
@@ -38,10 +40,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address(listener: socket.socket) -> str:
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of the certificate (with its chain) and of its key."""
+
+    certificate: Path
+    key: Path
+
+
+def address(listener: socket.socket, tls: TlsFiles | None = None) -> str:
     """The URL that the socket answers at."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class FrontDoor:
@@ -76,11 +87,18 @@ async def serve(
     *,
     streams_max: int,
     stop: Callable[[], Awaitable[None]],
+    tls: TlsFiles | None = None,
 ) -> None:
-    """Serve until ``stop`` returns. HTTP/1.1 and h2c, by prior knowledge and upgrade, on a port."""
+    """Serve until ``stop`` returns.
+
+    HTTP/1.1 and h2c, by prior knowledge and upgrade, on one port; with ``tls``, TLS 1.2 or newer
+    and either of them by ALPN. Raises OSError if the files cannot be used.
+    """
     config = HypercornConfig()
     # Hypercorn closes the descriptor that it is given, so it gets one of its own.
     config.bind = [f"fd://{os.dup(listener.fileno())}"]
+    if tls is not None:
+        config.certfile, config.keyfile = str(tls.certificate), str(tls.key)
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn")
     config.h2_max_concurrent_streams = streams_max
