@@ -23,11 +23,10 @@ from launch import choose_ports
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # One worker gets all of them when tests run side by side: the cluster is booted once.
+    # `make test` runs these beside the others, in a process of their own: one cluster for all.
     for item in items:
-        if "druid" in getattr(item, "fixturenames", ()) or item.get_closest_marker("druid"):
+        if "druid" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.druid)
-            item.add_marker(pytest.mark.xdist_group("druid"))
 
 
 @pytest.fixture(scope="session")
