@@ -64,6 +64,17 @@ def coerce_time(value: Any, kind: SqlType, read: Callable[[str], int] | None) ->
     return millis if kind.base is Base.BIGINT else to_iso(millis)
 
 
+def text_of(value: Any) -> str:
+    """Every text in a JSON value, keys of objects too, joined: to look through it all at once."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(text_of, value))
+    if isinstance(value, dict):
+        return "".join(value) + "".join(map(text_of, value.values()))
+    return ""
+
+
 def java_class(value: Any) -> str:
     """The Java class that ksqlDB names for a JSON value."""
     match value:

@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 
-from protocol.coercion import Uncoercible, coerce, coerce_time
+from protocol.coercion import Uncoercible, coerce, coerce_time, text_of
 from protocol.errors import RowRejected
 from protocol.timestamps import MILLIS_MAX, MILLIS_MIN
 from protocol.types import Base, Column, NameTextError, SqlType, fold
@@ -193,18 +193,8 @@ def _value(field: Field, value: Any) -> Any:
 
 def _refuse_null_bytes(row: dict[str, Any]) -> None:
     for name, value in row.items():
-        if "\x00" in _text_of(value):
+        if "\x00" in text_of(value):
             raise RowRejected(f"U+0000 cannot be stored: remove it from column `{name}`")
-
-
-def _text_of(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "".join(map(_text_of, value))
-    if isinstance(value, dict):
-        return "".join(value) + "".join(map(_text_of, value.values()))
-    return ""
 
 
 class _Names:

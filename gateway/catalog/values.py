@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.catalog.definition import time_column_of
 from gateway.seams import Source
-from protocol.coercion import Uncoercible, coerce, coerce_time
+from protocol.coercion import Uncoercible, coerce, coerce_time, text_of
 from protocol.errors import BadStatement
 from protocol.forms import InsertValues, MapValue, StructValue, Value
 from protocol.timestamps import compile_pattern
@@ -101,7 +101,7 @@ def _checked(statement: InsertValues, source: Source, place: int, value: Value) 
     except Uncoercible as problem:
         said = f"{problem} (column {quote(column.name)})."
         raise _failed(statement, source, said) from problem
-    if "\x00" in _text_of(plain):
+    if "\x00" in text_of(plain):
         problem_ = f"U+0000 cannot be stored: remove it from column {quote(column.name)}."
         raise _failed(statement, source, problem_)
     return plain
@@ -149,16 +149,6 @@ def _struct(value: StructValue, kind: SqlType) -> dict[str, Any]:
             raise Uncoercible(f"There is no field {quote(name[:200])} in {kind}")
         members[quote(name)] = _plain(item, types[name])
     return members
-
-
-def _text_of(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "".join(map(_text_of, value))
-    if isinstance(value, dict):
-        return "".join(value) + "".join(map(_text_of, value.values()))
-    return ""
 
 
 def _require(statement: InsertValues, source: Source, row: dict[str, Any]) -> None:

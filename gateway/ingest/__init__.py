@@ -13,5 +13,6 @@ Laws (DESIGN §7): no ack below its promised level; a spooled row is in exactly 
 sealed batch never changes; one live attempt per batch, and FAILED is verified before the next;
 rows leave the spool only after their batch is final and their retention is over.
 
-Read in this order: `spool`, `writer`, `policy`, `batches`, `receipts`, `intake`, `committer`.
+Read in this order: `spool`, `writer`, `policy`, `batches`, `receipts`, `intake`, then `content`,
+`carrier` (one batch), `settler` (its end), `committer` (all of them), then `log` and `retention`.
 """

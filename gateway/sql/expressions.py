@@ -5,6 +5,7 @@ refused too, so that a clause which a newer parser understands can never be drop
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -65,7 +66,7 @@ def only(node: exp.Expr, *parts: str) -> None:
             raise QueryRefused(f"{label(node)} with {_LABELS.get(name, name)} is not supported")
 
 
-class ExpressionWriter:
+class ExpressionWriter(ABC):
     """Writes expressions; a subclass says what a column, a subquery and a number mean."""
 
     def __init__(self, functions: Functions) -> None:
@@ -82,13 +83,13 @@ class ExpressionWriter:
             raise QueryRefused(f"{label(node)} is not supported")
         return handler(self, node)
 
+    @abstractmethod
     def column(self, node: exp.Column) -> str:
         """A reference to a column."""
-        raise NotImplementedError
 
+    @abstractmethod
     def subquery(self, node: exp.Expr) -> str:
         """A query inside an expression, in parentheses."""
-        raise NotImplementedError
 
     def fraction(self, text: str) -> str:
         """A number literal with a point or an exponent. Druid calculates with doubles."""
