@@ -177,11 +177,12 @@ class House:
         return self.running is not None and self.running.done()
 
     def _idle(self) -> bool:
-        unfinished = self.reader.unfinished()
+        # The committer first: a range that is being sealed is in a batch on the disk before the
+        # committer hears of it, and is still its own work then.
         return (
-            not self.committer.live
+            self.committer.idle
             and not self.reader.unsealed()
-            and all(batch.state is BatchState.HELD for batch in unfinished)
+            and all(batch.state is BatchState.HELD for batch in self.reader.unfinished())
         )
 
 
