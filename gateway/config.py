@@ -7,7 +7,14 @@ unknown, out of range or contradictory stops the start with a sentence that name
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -66,6 +73,23 @@ class HttpConfig(_Section):
     off, they are refused with 40004 as by ksqlDB"""
 
 
+class AdminConfig(_Section):
+    """The admin port: dead letters, held batches, health. It asks nobody for credentials."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] | None = 8089
+    """"off" (or None): there is no admin port"""
+    names: tuple[str, ...] = ()
+    """what a request's Host may say besides loopback names and ``host``"""
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _off(cls, port: object) -> object:
+        """TOML and the environment have no null."""
+        is_off = port is False or (isinstance(port, str) and port.lower() == "off")
+        return None if is_off else port
+
+
 class IngestConfig(_Section):
     """Spool, batches, acks."""
 
@@ -79,15 +103,37 @@ class IngestConfig(_Section):
     retry_s: Seconds = 0.5
     retry_max_s: Seconds = 30.0
     spool_limit_bytes: Bytes = 8 * GIB
+    spool_age_limit_s: Seconds = 7 * 24 * 3600.0
+    """how long the oldest row may wait for the warehouse before no more rows are taken"""
     stall_s: Seconds = 30.0
+    """how long a stream is held back while the spool has no room, before it ends"""
+    channels_max: Count = 100_000
+    dead_letters_limit_bytes: Bytes = 256 * MIB
+    """rows among the open dead letters"""
+    bisect_tasks_max: Count = 200
+    """tasks that are run to find rows at fault in a batch where the warehouse names no line"""
     retention_s: Annotated[float, Field(ge=0)] = 3600.0
     retention_bytes: Annotated[int, Field(ge=0)] = 256 * MIB
+    sweep_s: Seconds = 5.0
+    """between two looks for rows past their retention"""
 
 
 class QueryConfig(_Section):
     """Queries."""
 
     push_queries_max: Count = 100
+    mailbox_rows: Count = 50_000
+    mailbox_bytes: Bytes = 1 * MIB
+    """what waits in memory for one push query's reader; past it the reader is fed from the spool"""
+    slow_reader_s: Seconds = 60.0
+    """a push query ends when its reader takes nothing for so long while rows wait"""
+    evaluated_bytes: Bytes = 64 * MIB
+    """results that are kept for readers who are fed from the spool"""
+    pull_queries_max: Count = 100
+    pull_timeout_s: Annotated[float, Field(ge=0)] = 300.0
+    """for a pull query whose request names no timeout; 0: none"""
+    pull_rows_max: Count | None = None
+    """a result of more rows ends with an error"""
 
 
 class EmbeddedConfig(_Section):
@@ -120,6 +166,7 @@ class Config(BaseSettings):
     data_dir: Path = Path("headrace-data")
     warehouse: Literal["embedded", "druid"] = "embedded"
     http: HttpConfig = HttpConfig()
+    admin: AdminConfig = AdminConfig()
     ingest: IngestConfig = IngestConfig()
     query: QueryConfig = QueryConfig()
     embedded: EmbeddedConfig = EmbeddedConfig()

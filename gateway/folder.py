@@ -6,6 +6,7 @@ the file is there to be read by people.
 
 import fcntl
 import os
+import secrets
 from pathlib import Path
 
 
@@ -34,6 +35,18 @@ class DataFolder:
             ) from error
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def secret(self) -> bytes:
+        """32 random bytes, made once and kept. Raises `FolderUnusable`."""
+        path, made = self.path / "secret", self.path / "secret.new"
+        try:
+            if not path.exists():
+                made.write_bytes(secrets.token_bytes(32))
+                made.chmod(0o600)
+                made.replace(path)
+            return path.read_bytes()
+        except OSError as error:
+            raise FolderUnusable(f"{path} cannot be read or made: {error}") from error
 
     def close(self) -> None:
         """Let it go."""

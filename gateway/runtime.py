@@ -8,34 +8,39 @@ open ones get their last acks, push queries end, the spool is closed last.
 import asyncio
 import contextlib
 import importlib.metadata
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import structlog
+from quart import Quart
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.statements import StatementRunner
 from gateway.config import Config
 from gateway.folder import DataFolder
+from gateway.http.admin import AdminDoors, AdminLimits, make_admin_app
 from gateway.http.app import LANE_PATHS, Doors, HttpLimits, make_app
 from gateway.http.batches import BatchFetches
+from gateway.http.callers import Callers
 from gateway.http.direct import DirectInserts
 from gateway.http.drain import OpenStreams, ServerState
 from gateway.http.h2core import H2Options
 from gateway.http.inserts import InsertLimits
-from gateway.http.server import FrontDoor, TlsFiles, address, listen, serve
-from gateway.ingest.committer import Committed, Committer, CommitterTimes
-from gateway.ingest.intake import IntakeLimits, SpoolIntake
-from gateway.ingest.log import SpoolLog
-from gateway.ingest.policy import BatchLimits, BatchPolicy
-from gateway.ingest.receipts import Receipts
-from gateway.ingest.retention import RetentionLimits, keep_within
-from gateway.ingest.spool import ChunkRecord, SpoolReader
-from gateway.ingest.writer import SpoolWriter
+from gateway.http.recheck import row_check
+from gateway.http.server import FrontDoor, SideDoor, TlsFiles, address, listen_for, serve
+from gateway.ingest.ingest_room import IngestLimits, IngestRoom
+from gateway.ingest.log import SpooledLog, SpoolLog
+from gateway.ingest.parts import CommitterTimes
+from gateway.ingest.policy import BatchLimits
+from gateway.ingest.upkeep import RetentionLimits
+from gateway.query.mailbox import MailboxLimits
+from gateway.query.pull import PullLimits
+from gateway.query.push import SubscriptionLimits
 from gateway.query.service import QueryService
-from gateway.seams import Warehouse
+from gateway.seams import InsertSpec, Warehouse
 from gateway.warehouse.druid.transport import DruidUrls
 from gateway.warehouse.druid.warehouse import DruidSettings, DruidWarehouse
 from gateway.warehouse.embedded import EmbeddedWarehouse
@@ -53,68 +58,48 @@ class Gateway:
     def __init__(self, config: Config, warehouse: Warehouse, spool: Path) -> None:
         self.config = config
         self.warehouse = warehouse
-        self.writer = SpoolWriter(spool)
-        self.reader = SpoolReader(spool)
-        self.receipts = Receipts()
-        self.log = SpoolLog(self.reader)
+        self.ingest = IngestRoom.at(spool, warehouse, _ingest_limits(config), self._check_row)
+        self.log = SpoolLog(self.ingest.reader)
+        self.spooled_log = SpooledLog(self.ingest.reader)
+        self.ingest.on_commit.append(self.log.grew)
+        self.ingest.on_chunk.append(self.spooled_log.grew)
         self.open_streams = OpenStreams(ServerState.STARTING)
-        ingest = config.ingest
-        limits = BatchLimits(
-            rows_max=ingest.batch_rows_max,
-            bytes_max=ingest.batch_bytes_max,
-            age_s=config.batch_age_s,
-        )
-        self.committer = Committer(
-            warehouse=warehouse,
-            writer=self.writer,
-            reader=self.reader,
-            receipts=self.receipts,
-            policy=BatchPolicy(limits),
-            times=CommitterTimes(
-                poll_s=config.poll_s, retry_s=ingest.retry_s, retry_max_s=ingest.retry_max_s
-            ),
-            committed=self._committed,
-        )
-        self.intake = SpoolIntake(
-            self.writer,
-            self.receipts,
-            IntakeLimits(spool_bytes=ingest.spool_limit_bytes, stall_s=ingest.stall_s),
-            self._chunk_added,
-        )
         self.catalog = Catalog(
             config.data_dir / "catalog.json", warehouse.columns, warehouse.datasources
         )
         self.queries = QueryService(
             warehouse=warehouse,
             sources=self.catalog,
-            log=self.log,
+            logs={log.level: log for log in (self.log, self.spooled_log)},
             push_queries_max=config.query.push_queries_max,
+            push_limits=_push_limits(config),
+            evaluated_bytes=config.query.evaluated_bytes,
+            pull_limits=PullLimits(
+                queries_max=config.query.pull_queries_max,
+                timeout_s=config.query.pull_timeout_s,
+                rows_max=config.query.pull_rows_max,
+            ),
         )
 
     async def recover(self) -> None:
         """Take up what the spool held."""
-        queues = await asyncio.to_thread(self.reader.queues)
-        self.intake.recovered(queues, await asyncio.to_thread(self.reader.stored_bytes))
-        self.log.recovered(queues, await asyncio.to_thread(self.reader.log_end))
+        reader, spool_id = self.ingest.reader, self.ingest.writer.spool_id
+        queues = await asyncio.to_thread(reader.queues)
+        self.log.recovered(queues, await asyncio.to_thread(reader.log_end), spool_id)
+        chunk_end = await asyncio.to_thread(reader.chunk_end)
+        self.spooled_log.recovered(queues, chunk_end, spool_id)
 
-    async def keep_within_retention(self) -> None:
-        """Drop what is past its retention, until cancelled."""
-        limits = RetentionLimits(
-            keep_s=self.config.ingest.retention_s, keep_bytes=self.config.ingest.retention_bytes
-        )
-        await keep_within(limits, self.writer, self.intake.freed)
-
-    def _committed(self, committed: Committed) -> None:
-        self.log.grew(committed)
-
-    def _chunk_added(self, chunk: ChunkRecord) -> None:
-        self.committer.chunk_added(chunk)
+    async def _check_row(
+        self, stream: str, raw: bytes, arrival_ms: int
+    ) -> tuple[InsertSpec, bytes]:
+        check = row_check(self.catalog, self.config.http.row_limit_bytes)
+        return await check(stream, raw, arrival_ms)
 
     # ── what the routes lead to ──
 
     def doors(self, batches: BatchFetches | None) -> Doors:
         """The rooms' doors for the front door."""
-        direct = DirectInserts(self.catalog, self.intake, _insert_limits(self.config))
+        direct = DirectInserts(self.catalog, self.ingest.intake, _insert_limits(self.config))
         druid = self.warehouse if isinstance(self.warehouse, DruidWarehouse) else None
         runner = StatementRunner(
             catalog=self.catalog,
@@ -129,7 +114,7 @@ class Gateway:
         )
         return Doors(
             sources=self.catalog,
-            intake=self.intake,
+            intake=self.ingest.intake,
             queries=self.queries,
             statements=runner.run,
             health=self._health,
@@ -141,19 +126,24 @@ class Gateway:
             is_known_property=is_known_property,
         )
 
+    def admin_doors(self) -> AdminDoors:
+        """The rooms' doors for the admin port."""
+        return AdminDoors(
+            health=self._health,
+            require_running=self.open_streams.require_running,
+            dead_letters=self.ingest.dead_letters,
+            batches=self.ingest.batches,
+        )
+
     def _properties(self) -> dict[str, str]:
         return {"headrace.ack": self.config.ingest.ack.value}
 
     def _health(self) -> Mapping[str, Any]:
-        spool = {"isHealthy": self.intake.has_room, "storedBytes": self.intake.stored_bytes}
-        held = [batch.id for batch in self.committer.held]
+        details = {"metastore": {"isHealthy": True}, **self.ingest.health()}
         return {
-            "isHealthy": self.intake.has_room,
-            "details": {
-                "metastore": {"isHealthy": True},
-                "spool": spool,
-                "batches": {"isHealthy": not held, "held": held},
-            },
+            # Held batches and a warehouse that is away are told, and rows are taken all the same.
+            "isHealthy": self.ingest.takes_rows,
+            "details": details,
             "serverState": "TERMINATING" if self.open_streams.draining else self.open_streams.state,
         }
 
@@ -173,29 +163,37 @@ async def opened(gateway: Gateway) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         await gateway.warehouse.open()
         stack.push_async_callback(gateway.warehouse.close)
-        await gateway.writer.open()
-        stack.push_async_callback(gateway.writer.close)
+        await gateway.ingest.open()
+        stack.push_async_callback(gateway.ingest.close)
         await gateway.recover()
         stack.push_async_callback(gateway.catalog.close)
         stack.push_async_callback(gateway.queries.close)
-        for work in (gateway.committer.run(), gateway.keep_within_retention()):
+        for work in gateway.ingest.works():
             stack.push_async_callback(_cancel, asyncio.create_task(_loudly(work)))
         yield
 
 
 async def run(
-    config: Config, stop: Callable[[], Awaitable[None]], ready: Callable[[str], None]
+    config: Config, stop: Callable[[], Awaitable[None]], ready: Callable[[str, str | None], None]
 ) -> None:
-    """Serve until ``stop`` returns, then drain. ``ready`` gets the address once all is open.
+    """Serve until ``stop`` returns, then drain.
 
-    The socket answers from the first moment: while rooms are being opened, with 503 and 50302.
+    ``ready`` gets the address, and that of the admin port if there is one, once all is open. Both
+    answer from the first moment: while rooms are being opened, with 503 and 50302.
     """
-    listener = listen(config.http.host, config.http.port)
-    with contextlib.closing(listener), contextlib.closing(DataFolder(config.data_dir)):
+    with ExitStack() as held:
+        listener = _listen(held, "http.port", config.http.host, config.http.port)
+        admin_listener = (
+            None
+            if config.admin.port is None
+            else _listen(held, "admin.port", config.admin.host, config.admin.port)
+        )
+        folder = held.enter_context(contextlib.closing(DataFolder(config.data_dir)))
         tls = _tls_files(config)
-        warehouse = make_warehouse(config, address(listener, tls))
+        warehouse = make_warehouse(config, address(listener, tls), folder.secret())
         gateway = Gateway(config, warehouse, config.data_dir / "spool.db")
         app = make_app(gateway.doors(getattr(warehouse, "staged", None)), _http_limits(config))
+        admin = SideDoor(_admin_app(gateway), admin_listener)
         door = FrontDoor(_h2_options(config) if config.http.lanes else None)
         cannot_open = asyncio.Event()
 
@@ -207,15 +205,31 @@ async def run(
             serving = asyncio.create_task(
                 serve(app, listener, streams_max=config.http.streams_max, stop=stopping, tls=tls)
             )
+            admin.start()
             try:
                 async with opened(gateway):
                     if gateway.open_streams.state is ServerState.STARTING:
                         gateway.open_streams.state = ServerState.RUNNING
-                        ready(address(listener, tls))
+                        ready(address(listener, tls), admin.url)
                     await serving
+                    await admin.stop()
             finally:
                 cannot_open.set()
                 await asyncio.wait([serving])
+                await admin.stop()
+
+
+def _listen(held: ExitStack, key: str, host: str, port: int) -> socket.socket:
+    return held.enter_context(contextlib.closing(listen_for(key, host, port)))
+
+
+def _admin_app(gateway: Gateway) -> Quart:
+    config = gateway.config
+    limits = AdminLimits(
+        body_bytes=config.http.body_limit_bytes, row_bytes=config.http.row_limit_bytes
+    )
+    callers = Callers(config.admin.host, frozenset(config.admin.names))
+    return make_admin_app(gateway.admin_doors(), limits, callers)
 
 
 async def _first(*works: Awaitable[object]) -> int:
@@ -232,11 +246,13 @@ async def _first(*works: Awaitable[object]) -> int:
 async def drain(gateway: Gateway, door: FrontDoor) -> None:
     """Tell every peer and every open stream, wait for its last acks, end push queries."""
     drain_s = gateway.config.http.drain_s
+    gateway.ingest.committer.hurry()
     gateway.queries.terminate_all()
     connections = asyncio.create_task(door.drain(drain_s + 1.0))
     if not await gateway.open_streams.drain(drain_s):
         _log.warning(
-            "streams were still open at the end of the drain", streams=len(gateway.open_streams)
+            "streams were given up at the end of the grace time, and told so",
+            still_open=len(gateway.open_streams),
         )
     await connections
     gateway.open_streams.state = ServerState.STOPPED
@@ -261,7 +277,30 @@ def _h2_options(config: Config) -> H2Options:
     )
 
 
-def make_warehouse(config: Config, own_url: str) -> Warehouse:
+def _ingest_limits(config: Config) -> IngestLimits:
+    ingest = config.ingest
+    return IngestLimits(
+        batch=BatchLimits(
+            rows_max=ingest.batch_rows_max,
+            bytes_max=ingest.batch_bytes_max,
+            age_s=config.batch_age_s,
+        ),
+        times=CommitterTimes(
+            poll_s=config.poll_s, retry_s=ingest.retry_s, retry_max_s=ingest.retry_max_s
+        ),
+        retention=RetentionLimits(
+            keep_s=ingest.retention_s, keep_bytes=ingest.retention_bytes, sweep_s=ingest.sweep_s
+        ),
+        spool_bytes=ingest.spool_limit_bytes,
+        spool_age_s=ingest.spool_age_limit_s,
+        stall_s=ingest.stall_s,
+        channels_max=ingest.channels_max,
+        letters_bytes=ingest.dead_letters_limit_bytes,
+        bisect_tasks_max=ingest.bisect_tasks_max,
+    )
+
+
+def make_warehouse(config: Config, own_url: str, secret: bytes) -> Warehouse:
     """The warehouse that the configuration names."""
     if config.warehouse == "embedded":
         return EmbeddedWarehouse(
@@ -273,6 +312,7 @@ def make_warehouse(config: Config, own_url: str) -> Warehouse:
         DruidSettings(
             urls=DruidUrls.router(config.druid.url),
             fetch_base_url=config.druid.fetch_url or own_url,
+            fetch_secret=secret,
             inline_limit_bytes=config.druid.inline_limit_bytes,
         )
     )
@@ -293,6 +333,12 @@ def _insert_limits(config: Config) -> InsertLimits:
         waiting_bytes=config.http.stream_budget_bytes,
         ack=config.ingest.ack,
     )
+
+
+def _push_limits(config: Config) -> SubscriptionLimits:
+    query = config.query
+    mailbox = MailboxLimits(rows=query.mailbox_rows, size_bytes=query.mailbox_bytes)
+    return SubscriptionLimits(mailbox=mailbox, slow_reader_s=query.slow_reader_s)
 
 
 async def _loudly(work: Awaitable[None]) -> None:

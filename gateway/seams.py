@@ -5,10 +5,10 @@ newline-terminated JSON objects on the way down (`Rows`), newline-terminated JSO
 up (`RowLines`). Nothing in here does anything.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -129,19 +129,55 @@ class ReceiptSink(Protocol):
         """Rows ``[first_seq, end_seq)`` hold the level that the stream asked for."""
 
     def failed(self, seq: int, rejected: RowRejected) -> None:
-        """Row ``seq`` will never be stored."""
+        """Row ``seq`` alone is at fault and will never be stored; what follows it may be."""
+
+    def broken(self, seq: int, rejected: RowRejected) -> None:
+        """From row ``seq`` on nothing is promised: the stream ends there."""
+
+    def stopped(self, rejected: RowRejected) -> None:
+        """No more rows are taken; those that were taken still get their verdicts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelClaim:
+    """A stream's place on a channel: ``offset`` of its row 0; None: where the channel stands."""
+
+    name: str
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelOffsets:
+    """The next offset of a channel at each level: rows below it hold what the level promises."""
+
+    spooled: int
+    committed: int
+    queryable: int
 
 
 class IntakeStream(Protocol):
-    """One insert stream's way into the spool."""
+    """One insert stream's way into the spool.
+
+    On a channel, ``next_offset`` is where the channel stood when the stream was opened, and the
+    first ``duplicates`` rows of the stream lie below it: they are not appended, and what became of
+    them when they came first is told to the sink like that of any other row.
+    """
 
     waiting_bytes: int
     """handed over and not on disk yet"""
+    next_offset: int | None
+    duplicates: int
 
     def append(self, first_seq: int, count: int, raw: bytes, credit_bytes: int) -> None:
         """Take ``count`` checked rows, lines in ``raw``. Returns at once; the sink hears more.
 
         ``credit_bytes`` is what they took on the wire: `ReceiptSink.spooled` gives it back.
+        """
+
+    def refuse(self, seq: int, raw: bytes, rejected: RowRejected, credit_bytes: int) -> None:
+        """Row ``seq`` failed its check and the stream goes on: keep it among the dead letters.
+
+        `ReceiptSink.failed` tells once that is on disk.
         """
 
     def close(self) -> None:
@@ -152,13 +188,111 @@ class Intake(Protocol):
     """The door of the ingest room."""
 
     async def open_stream(
-        self, source: "Source", level: "AckLevel", sink: ReceiptSink
+        self,
+        source: "Source",
+        level: "AckLevel",
+        sink: ReceiptSink,
+        channel: ChannelClaim | None = None,
     ) -> IntakeStream:
         """A way into the spool for rows of ``source`` that are acked at ``level``.
 
-        Raises `SpoolFull` if there is no room now, `protocol.errors.InternalError` if the spool
-        cannot be written.
+        A stream that holds the channel already is stopped: it is fenced. Raises `SpoolFull` if
+        there is no room now, `protocol.errors.BadRequest` for a start above the channel's next
+        offset, `protocol.errors.InternalError` if the spool cannot be written.
         """
+
+    async def channel(self, source: "Source", name: str) -> ChannelOffsets | None:
+        """Where a channel stands; None if it never held a row."""
+
+
+# ── what waits for the operator ──────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterView:
+    """A row that could not be stored, and why.
+
+    ``raw`` is one line without its newline: as the client sent it, or as it was spooled.
+    ``channel`` and ``offset`` where the row came on a channel; ``batch`` and ``line`` (1-based, in
+    the sealed batch) where a batch had been made of it. ``tasks``: how many were run to find it.
+    ``state`` is ``open``, ``retried`` or ``dropped``.
+    """
+
+    id: int
+    stream: str
+    channel: str | None
+    offset: int | None
+    batch: str | None
+    line: int | None
+    code: str
+    message: str
+    at_ms: int
+    state: str
+    tasks: int
+    raw: bytes
+
+
+class DeadLetters(Protocol):
+    """Rows that could not be stored: looked at, mended, driven again or given up."""
+
+    async def find(
+        self,
+        *,
+        stream: str | None = None,
+        channel: str | None = None,
+        state: str = "open",
+        after_id: int = 0,
+        limit: int = 100,
+    ) -> list[DeadLetterView]:
+        """Those that match, by id, after ``after_id``; ``state`` may also be ``all``."""
+
+    async def get(self, letter_id: int) -> DeadLetterView | None:
+        """One of them."""
+
+    async def edit(self, letter_id: int, raw: bytes) -> DeadLetterView:
+        """Put another row in its place. Raises `protocol.errors.KsqlError` if it is none that the
+        stream takes, or if the letter is not open."""
+
+    async def retry(self, letter_id: int) -> None:
+        """Spool the row again, in one transaction with the letter's end. Raises
+        `protocol.errors.KsqlError` if the stream does not take it, or if it is not open."""
+
+    async def drop(self, letter_id: int) -> None:
+        """Give the row up. Raises `protocol.errors.KsqlError` if it is not open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """A batch that is not final, or that waits for the operator (``HELD``, ``FAILED``)."""
+
+    id: str
+    task_id: str
+    stream: str
+    datasource: str
+    state: str
+    attempt: int
+    rows: int
+    size_bytes: int
+    sealed_ms: int
+    error: str | None
+
+
+class Batches(Protocol):
+    """Batches on their way, and the operator's say over those that cannot go on."""
+
+    async def all(self) -> list[BatchView]:
+        """Every batch that is not committed, in the order of sealing."""
+
+    async def retry(self, batch_id: str) -> None:
+        """Try a HELD or FAILED batch again, under the next attempt's task id: the operator has
+        seen to what was wrong, and to rows of it that were there. Raises
+        `protocol.errors.KsqlError` if there is no such batch."""
+
+    async def accept(self, batch_id: str) -> None:
+        """Take a HELD or FAILED batch for committed: the operator has seen its rows."""
+
+    async def drop(self, batch_id: str) -> None:
+        """Give a HELD or FAILED batch up: its rows go to the dead letters."""
 
 
 class BatchBytes(Protocol):
@@ -218,6 +352,32 @@ class TaskFailure:
     data_error: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskProgress:
+    """How far a task has come, in the warehouse's own counting; None: it does not tell.
+
+    ``stage`` is ``<number>:<phase>`` of the newest stage that has begun, ``workers`` how many work
+    on it. ``rows_in`` were read of what was submitted, ``rows_out`` are written. ``segments`` is
+    known once they are published. ``is_over``: nothing of it will change any more.
+    """
+
+    stage: str | None = None
+    workers: int | None = None
+    rows_in: int | None = None
+    rows_out: int | None = None
+    segments: int | None = None
+    duration_ms: int | None = None
+    is_over: bool = False
+
+
+@runtime_checkable
+class TellsProgress(Protocol):
+    """What a `Warehouse` may also do."""
+
+    async def task_progress(self, task_ids: Collection[str]) -> dict[str, TaskProgress]:
+        """How far tasks have come; those of which nothing is known now are absent."""
+
+
 class Warehouse(Protocol):
     """Where rows live. Two stand behind it: ``druid`` and ``embedded``; one contract test suite.
 
@@ -225,6 +385,8 @@ class Warehouse(Protocol):
     """
 
     name: str
+    queryable_at_commit: bool
+    """whether a SELECT sees rows as soon as their task is a SUCCESS"""
 
     async def open(self) -> None:
         """Get ready; raises `WarehouseUnreachable` only where waiting cannot help."""
@@ -236,6 +398,9 @@ class Warehouse(Protocol):
 
     async def submit(self, submission: Submission) -> Submitted:
         """Start the insert. Raises `SubmissionRefused` if it can never be taken as it is."""
+
+    def resumed(self, submission: Submission) -> None:
+        """An attempt that an earlier process may have submitted: its task may still fetch rows."""
 
     async def statuses(self, task_ids: Collection[str]) -> dict[str, TaskState]:
         """States of the tasks, in one call; ids the warehouse does not know are absent."""
@@ -264,27 +429,50 @@ class Warehouse(Protocol):
         """Columns of a datasource in its order, ``__time`` included; None if it does not exist."""
 
     async def query(self, query: "WarehouseQuery") -> "Result":
-        """Start a SELECT. Raises `QueryRefused`; after the return, rows raise `QueryBroken`."""
+        """Start a SELECT. Raises `QueryRefused`, and `QueryBroken` if it fails before its columns
+        are known; after the return, rows raise `QueryBroken`. A caller that is cancelled meanwhile
+        leaves no query behind."""
 
 
 # ── rows coming up ───────────────────────────────────────────────────────────────────────────
 
 
+class QueryEngine(StrEnum):
+    """What a warehouse runs a SELECT with."""
+
+    NATIVE = "native"
+    TASK = "task"
+    """a task of its own, whose rows come when it has ended; where there is but one engine, that"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarehouseQuery:
-    """A SELECT in Druid SQL, without a trailing semicolon."""
+    """A SELECT in Druid SQL, without a trailing semicolon.
+
+    ``context`` is Druid's query context; a warehouse that is no Druid takes of it what it knows.
+    ``shows`` are the types that the outputs will be shown as, in their order, where they are
+    columns that a stream declares. A warehouse may write values as those types itself, and says so
+    (`ResultColumn.as_declared`); it may as well ignore them.
+    """
 
     sql: str
     query_id: str
     context: Mapping[str, Any] = field(default_factory=dict)
+    engine: QueryEngine = QueryEngine.NATIVE
+    shows: tuple[SqlType | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RowLines:
-    """Result rows as they go out: ``count`` JSON arrays, each on a line that ends in a newline."""
+    """Result rows as they go out: ``count`` JSON arrays, each on a line that ends in a newline.
+
+    ``token`` is the continuation token of the place after them, where the query sends tokens; it
+    may also come with no rows at all.
+    """
 
     raw: bytes
     count: int
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,12 +480,14 @@ class ResultColumn:
     """A column of a result: its name, its type, and ``stored_as`` the warehouse's type name.
 
     ``key`` marks a plain column that its stream or table declares as KEY or PRIMARY KEY.
+    ``as_declared``: its values are written as `WarehouseQuery.shows` asks for, not as stored.
     """
 
     name: str
     type: SqlType
     stored_as: str = ""
     key: bool = False
+    as_declared: bool = False
 
 
 class Result(Protocol):
@@ -312,28 +502,83 @@ class Result(Protocol):
         """Stop the query at the warehouse if it still runs. May be called twice."""
 
 
+class PushLevel(StrEnum):
+    """What must have become of a row before a push query gives it."""
+
+    COMMITTED = "committed"
+    SPOOLED = "spooled"
+    """on the gateway's disk; it may still turn out that the warehouse cannot take it"""
+
+
+class Pieces(Protocol):
+    """Reads the rows of a log entry."""
+
+    def __call__(self, start: int = 0) -> Iterator[bytes]:
+        """Pieces from number ``start`` on, in order: whole lines, NDJSON as `InsertSpec` says.
+
+        Blocks on the disk. Raises `EntryGone` once the retention has passed the entry: then some
+        of it may have been read.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
-    """A committed batch in the log that push queries read.
+    """An entry of a log that push queries read. Its pieces never change; they may be read again.
 
-    ``pieces`` reads its spooled rows (NDJSON as `InsertSpec` describes it) in bounded pieces of
-    whole lines; it blocks on the disk, and gives less once the retention has passed the entry.
+    ``size_bytes``: about what all of its rows take.
     """
 
     position: int
     source: str
     spec: InsertSpec
-    pieces: Callable[[], Iterator[bytes]]
+    size_bytes: int
+    pieces: Pieces
 
 
-class CommitLog(Protocol):
-    """Committed batches in the order of their commits. Positions grow; 0 is before the first."""
+class PushLog(Protocol):
+    """Rows in the order in which they reached a level. Positions are dense; 0 is before the first.
+
+    ``log_id`` is the same for as long as positions mean the same.
+    """
+
+    level: PushLevel
+    kept_by: str
+    """the settings that bound what is retained, for who comes too late"""
+
+    @property
+    def log_id(self) -> str:
+        """Names this log among those of all gateways."""
 
     def end(self) -> int:
-        """The position of the newest commit."""
+        """The position of the newest entry."""
+
+    async def retained(self) -> tuple[tuple[int, int], ...]:
+        """Ranges (first, last) of the entries that are still there, in order.
+
+        Where an entry may be dropped before one that is older there are several. The last one
+        ends at `end`, and may be empty: first is last + 1 then.
+        """
 
     async def after(self, position: int) -> list[LogEntry]:
-        """Some of the retained entries after ``position``, in order; waits for one."""
+        """Some of the retained entries after ``position``, in order; waits for one.
+
+        Raises `EntryGone` where all that there were are past the retention.
+        """
+
+
+TASKS_STREAM = "HEADRACE_TASKS"
+"""Name of the gateway's own stream, which tells what becomes of tasks. Nobody may declare it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnStream:
+    """A stream of the gateway's own, read by push queries at any level alike.
+
+    Its log lives as long as the process.
+    """
+
+    source: Source
+    log: PushLog
 
 
 class QueryKind(StrEnum):
@@ -398,6 +643,10 @@ class QueryRefused(Exception):
 
 class QueryBroken(Exception):
     """The result ended before its end was proven: it must not pass for a shorter answer."""
+
+
+class EntryGone(Exception):
+    """The retention has passed an entry of a log: its rows cannot be read any more."""
 
 
 class SpoolFull(Exception):

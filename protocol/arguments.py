@@ -7,6 +7,7 @@ Facts: protocol notes §1.4, §3.1, §4.
 """
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,20 @@ class InsertArguments:
 
     target: str
     properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsertOptions:
+    """What an insert request asks for in its ``headrace.`` properties, the ack level aside.
+
+    ``channel`` and the ``offset`` of row 0 on it (None: where it stands). ``continues``: a bad row
+    gets its error line and the stream goes on. ``coalesced``: frames are packed.
+    """
+
+    channel: str | None = None
+    offset: int | None = None
+    continues: bool = False
+    coalesced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,77 @@ def parse_insert_arguments(body: bytes) -> InsertArguments:
     """Raises `BadRequest`."""
     members = _object(body)
     return InsertArguments(_text(members, "target"), _map(members, "properties"))
+
+
+CHANNEL_NAME_MAX = 256
+OFFSET_END = 2**63
+
+
+def parse_insert_options(properties: Mapping[str, Any]) -> InsertOptions:
+    """Raises `BadRequest`. A property that is null is not set; unknown ones are ignored."""
+    channel = properties.get("headrace.channel")
+    offset = properties.get("headrace.offset")
+    if channel is None and offset is not None:
+        raise BadRequest("headrace.offset needs headrace.channel: it counts the rows of a channel")
+    return InsertOptions(
+        channel=None if channel is None else channel_name(channel),
+        offset=None if offset is None else _offset(offset),
+        continues=_continues(properties.get("headrace.on_error")),
+        coalesced=coalesces(properties),
+    )
+
+
+def coalesces(properties: Mapping[str, Any]) -> bool:
+    """Whether the request asks for packed frames (``headrace.frames=coalesced``)."""
+    return properties.get("headrace.frames") == "coalesced"
+
+
+def channel_name(given: Any) -> str:
+    """The name of a channel; a number is taken as its text. Raises `BadRequest`."""
+    name = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+    if (
+        not isinstance(name, str)
+        or not 1 <= len(name) <= CHANNEL_NAME_MAX
+        or any(unicodedata.category(character) == "Cc" for character in name)
+    ):
+        raise BadRequest(
+            f"headrace.channel is a name of 1 to {CHANNEL_NAME_MAX} characters, none of them a "
+            f"control character: got {_short(given)}"
+        )
+    return name
+
+
+def _offset(given: Any) -> int:
+    offset = -1
+    if isinstance(given, int) and not isinstance(given, bool):
+        offset = given
+    elif isinstance(given, str) and len(given) <= len(str(OFFSET_END)) and _is_digits(given):
+        offset = int(given)
+    if not 0 <= offset < OFFSET_END:
+        raise BadRequest(
+            f"headrace.offset is a whole number from 0 to {OFFSET_END - 1}, the offset of the "
+            f"first row on its channel: got {_short(given)}"
+        )
+    return offset
+
+
+def _is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _continues(given: Any) -> bool:
+    if given not in (None, "continue", "stop"):
+        raise BadRequest(
+            f"Unknown headrace.on_error {_short(given)}: it is 'continue' (a bad row gets its "
+            "error and the stream goes on) or 'stop' (the first one ends the stream)"
+        )
+    return bool(given == "continue")
+
+
+def _short(given: Any) -> str:
+    """A value as JSON, as far as a message should hold it."""
+    text = json.dumps(given)
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def parse_query_arguments(body: bytes) -> QueryArguments:

@@ -35,11 +35,29 @@ class SourceEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveQuery:
-    """A push query that runs: its id and its text."""
+    """A push query that runs: its id and its text.
+
+    ``rows_delivered`` since ``since_ms`` (epoch), at ``level``; ``entries_behind`` the end of its
+    log. None where there is nothing to tell.
+    """
 
     query_id: str
     sql: str
     state: str = "RUNNING"
+    rows_delivered: int | None = None
+    since_ms: int | None = None
+    level: str | None = None
+    entries_behind: int | None = None
+
+    def progress(self) -> Entity:
+        """What is known of its progress: members that ksqlDB does not have."""
+        members = {
+            "rowsDelivered": self.rows_delivered,
+            "sinceMs": self.since_ms,
+            "pushAt": self.level,
+            "entriesBehind": self.entries_behind,
+        }
+        return {name: value for name, value in members.items() if value is not None}
 
 
 def entity(
@@ -130,6 +148,7 @@ def _query(query: LiveQuery) -> Entity:
         "statusCount": {query.state: 1},
         "queryType": "PUSH",
         "state": query.state,
+        **query.progress(),
     }
 
 
@@ -166,6 +185,7 @@ def _query_description(query: LiveQuery, kind: str, plan: str, sources: Iterable
         "queryErrors": [],
         "tasksMetadata": [],
         "state": query.state or None,
+        **query.progress(),
     }
 
 

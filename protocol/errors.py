@@ -16,6 +16,7 @@ The tree::
     ├── TooManyRequests       42900
     ├── InternalError         50000
     ├── WarehouseAway         50000   with HTTP status 503
+    │   └── SpoolAway
     ├── NotReady              50302
     ├── ShuttingDown          50303
     └── ShutDown              50304
@@ -144,6 +145,10 @@ class WarehouseAway(KsqlError):
     def status(self) -> int:
         """503: the request may be right, and be answered later."""
         return 503
+
+
+class SpoolAway(WarehouseAway):
+    """The gateway's own disk takes no rows now. Try again later."""
 
 
 class NotReady(KsqlError):

@@ -30,6 +30,7 @@ class LineBuffer:
         self._limit_bytes = line_limit_bytes
         self._tail: list[bytes] = []
         self._tail_bytes = 0
+        self._dropping = False
 
     @property
     def unfinished(self) -> bytes:
@@ -39,8 +40,11 @@ class LineBuffer:
     def feed(self, data: bytes) -> bytes:
         """Add ``data``; return all lines it finishes as one block, b"" if none.
 
-        The caller asks `over_limit` afterwards, and stops feeding where it is true.
+        The caller asks `over_limit` afterwards; where it is true, it stops feeding or calls
+        `drop_line`.
         """
+        if self._dropping:
+            data = data[self._end_of_dropped(data) :]
         cut = data.rfind(b"\n") + 1
         if not cut:
             self._keep(data)
@@ -57,14 +61,33 @@ class LineBuffer:
         """Whether the unfinished line is over the limit already."""
         return self._tail_bytes > self._limit_bytes
 
+    def drop_line(self) -> bytes:
+        """Pass over the unfinished line: the rest of it is dropped as it comes, up to its newline.
+
+        Returns how it starts, as much of it as the limit allows.
+        """
+        start = self.unfinished[: self._limit_bytes]
+        self._tail.clear()
+        self._tail_bytes = 0
+        self._dropping = True
+        return start
+
     def finish(self) -> bytes:
         """The body has ended: a last line without newline counts as a line."""
         rest = b"".join(self._tail)
         self._tail.clear()
         self._tail_bytes = 0
+        self._dropping = False
         return rest + b"\n" if rest else b""
 
+    def _end_of_dropped(self, data: bytes) -> int:
+        end = data.find(b"\n") + 1
+        self._dropping = not end
+        return end or len(data)
+
     def _keep(self, data: bytes) -> None:
+        if not data:
+            return
         self._tail.append(data)
         self._tail_bytes += len(data)
 
@@ -191,16 +214,27 @@ class LineWriter:
 
 
 _ACK_LINE = b'{"status":"ok","seq":%d}\n'
+_DUPLICATE_LINE = b'{"status":"ok","seq":%d,"duplicate":true}\n'
 _ACK_BLOCK = 1024
 _ACK_TEMPLATE = _ACK_LINE * _ACK_BLOCK
+_DUPLICATE_TEMPLATE = _DUPLICATE_LINE * _ACK_BLOCK
 
 
-def ack_lines(first: int, end: int) -> bytes:
-    """Ack lines of rows ``[first, end)``, each ``{"status":"ok","seq":n}`` and a newline."""
+def ack_lines(first: int, end: int, duplicates: int = 0) -> bytes:
+    """Ack lines of rows ``[first, end)``, each ``{"status":"ok","seq":n}`` and a newline.
+
+    Those of rows below ``duplicates`` say in addition ``"duplicate":true``.
+    """
+    middle = min(max(first, duplicates), end)
+    again = _lines(_DUPLICATE_LINE, _DUPLICATE_TEMPLATE, first, middle)
+    return again + _lines(_ACK_LINE, _ACK_TEMPLATE, middle, end)
+
+
+def _lines(line: bytes, template: bytes, first: int, end: int) -> bytes:
     parts: list[bytes] = []
     while end - first >= _ACK_BLOCK:
-        parts.append(_ACK_TEMPLATE % tuple(range(first, first + _ACK_BLOCK)))
+        parts.append(template % tuple(range(first, first + _ACK_BLOCK)))
         first += _ACK_BLOCK
     if first < end:
-        parts.append((_ACK_LINE * (end - first)) % tuple(range(first, end)))
+        parts.append((line * (end - first)) % tuple(range(first, end)))
     return b"".join(parts)

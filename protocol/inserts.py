@@ -1,106 +1,51 @@
 """The ``/inserts-stream`` state machine: bytes of a request in, checked rows and acks out.
 
 It knows no socket and no clock (the arrival time is an argument) and waits for nothing. The shell
-feeds it bytes, hands the rows it returns to the intake, tells it what settled, and writes the
-frames it has ready.
+feeds it bytes, hands the rows it returns to the intake, tells it what became of them, and writes
+the frames it has ready. Its states are in `protocol.insert_states`.
 
 Before OPEN an error is an HTTP status (a `KsqlError` is raised, the shell answers with it); from
 OPEN on the 200 is out and an error is a row. That line is crossed in one place, `admit`.
 
+A bad row ends the stream, or, where the request asks for it (``headrace.on_error=continue``), gets
+its error in its place among the acks and the stream goes on. Rows that its channel holds already
+(duplicates) are always the first of a stream: they are counted, not checked and not stored again.
+
 Laws:
 1. ``seq`` is dense from 0 and does not depend on how the bytes were cut.
-2. Acks leave in order, each once, never past what is settled; at most one error leaves, after the
-   acks of all rows below it, and nothing after it.
-3. What is absent from `TRANSITIONS` is an error of the caller, not a silent no-op.
+2. Each row gets one line, an ack or an error, in order, and an ack never before it is settled. The
+   error that a stream ends with leaves after the lines of all rows below it, and nothing after it.
+3. A failure of a row that has not come yet (of a duplicate) waits for the row.
+4. At most ``errors_max`` errors wait for their turn; the row of one more ends the stream.
 
 Protocol: ksqlDB API, "Streaming inserts"; facts in the protocol notes §3.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum, auto
-from typing import Any
 
 from protocol.acks import AckLedger
-from protocol.arguments import InsertArguments, parse_insert_arguments
+from protocol.arguments import InsertArguments, coalesces, parse_insert_arguments
 from protocol.errors import BadRequest, RowRejected, insert_error_line
 from protocol.framing import Framing, LineBuffer, LineWriter, ack_lines
-from protocol.rows import RowChecker, too_long
+from protocol.insert_events import InsertEvent, RowRefused, RowsChecked
+from protocol.insert_states import TRANSITIONS, IllegalInput, Input, State
+from protocol.rows import Checked, RowChecker, too_long
 
+__all__ = [
+    "ERRORS_MAX",
+    "TRANSITIONS",
+    "IllegalInput",
+    "Input",
+    "InsertEvent",
+    "InsertsStream",
+    "RowRefused",
+    "RowsChecked",
+    "State",
+    "coalesces",
+]
 
-class State(StrEnum):
-    """Where an insert stream stands."""
-
-    AWAITING_ARGS = auto()
-    ADMITTING = auto()
-    OPEN = auto()
-    DRAINING = auto()
-    FAILING = auto()
-    ENDED = auto()
-    CLOSED = auto()
-
-
-class Input(StrEnum):
-    """What can happen to one."""
-
-    ARGS = auto()
-    BAD_ARGS = auto()
-    ADMITTED = auto()
-    REFUSED = auto()
-    ROWS = auto()
-    BAD_ROW = auto()
-    SETTLE_FAILED = auto()
-    STOP = auto()
-    BODY_END = auto()
-    ALL_ACKED = auto()
-    ERROR_SENT = auto()
-    PEER_LOST = auto()
-
-
-_S, _I = State, Input
-
-TRANSITIONS: Mapping[tuple[State, Input], State] = {
-    (_S.AWAITING_ARGS, _I.ARGS): _S.ADMITTING,
-    (_S.AWAITING_ARGS, _I.BAD_ARGS): _S.ENDED,
-    (_S.AWAITING_ARGS, _I.REFUSED): _S.ENDED,
-    (_S.ADMITTING, _I.ADMITTED): _S.OPEN,
-    (_S.ADMITTING, _I.REFUSED): _S.ENDED,
-    (_S.ADMITTING, _I.BODY_END): _S.ADMITTING,
-    (_S.OPEN, _I.ROWS): _S.OPEN,
-    (_S.OPEN, _I.BAD_ROW): _S.FAILING,
-    (_S.OPEN, _I.SETTLE_FAILED): _S.FAILING,
-    (_S.OPEN, _I.STOP): _S.FAILING,
-    (_S.OPEN, _I.BODY_END): _S.DRAINING,
-    (_S.DRAINING, _I.SETTLE_FAILED): _S.FAILING,
-    (_S.DRAINING, _I.BAD_ROW): _S.FAILING,
-    (_S.DRAINING, _I.ROWS): _S.DRAINING,
-    (_S.DRAINING, _I.STOP): _S.DRAINING,
-    (_S.DRAINING, _I.ALL_ACKED): _S.ENDED,
-    (_S.FAILING, _I.SETTLE_FAILED): _S.FAILING,
-    (_S.FAILING, _I.STOP): _S.FAILING,
-    (_S.FAILING, _I.BODY_END): _S.FAILING,
-    (_S.FAILING, _I.ERROR_SENT): _S.ENDED,
-    (_S.ENDED, _I.BODY_END): _S.ENDED,
-    (_S.ENDED, _I.SETTLE_FAILED): _S.ENDED,
-    (_S.ENDED, _I.STOP): _S.ENDED,
-    **{(state, _I.PEER_LOST): _S.CLOSED for state in State},
-    (_S.CLOSED, _I.SETTLE_FAILED): _S.CLOSED,
-    (_S.CLOSED, _I.STOP): _S.CLOSED,
-    (_S.CLOSED, _I.BODY_END): _S.CLOSED,
-}
-
-
-class IllegalInput(Exception):
-    """The caller told the machine something that cannot happen in its state."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowsChecked:
-    """Rows ``[first_seq, first_seq + count)`` are good; ``raw`` holds them as lines."""
-
-    first_seq: int
-    count: int
-    raw: bytes
+ERRORS_MAX = 1000
+"""Errors of one stream that wait for rows before theirs."""
 
 
 @dataclass(slots=True)
@@ -110,29 +55,42 @@ class _Received:
     lines: LineBuffer
     waiting: list[bytes] = field(default_factory=list)
     ended: bool = False
-    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    """What was agreed on at admission."""
+
+    duplicates: int = 0
+    continues: bool = False
 
 
 class InsertsStream:
     """One insert request from its first byte to its last ack."""
 
-    def __init__(self, framing: Framing, *, row_limit_bytes: int) -> None:
+    def __init__(
+        self, framing: Framing, *, row_limit_bytes: int, errors_max: int = ERRORS_MAX
+    ) -> None:
         self.state = State.AWAITING_ARGS
         self.arguments: InsertArguments | None = None
         self._framing = framing
         self._row_limit_bytes = row_limit_bytes
+        self._errors_max = errors_max
         self._received = _Received(LineBuffer(row_limit_bytes))
         self._ledger = AckLedger()
+        self._terms = _Terms()
+        self._refused: set[int] = set()
+        """rows that failed their check and are not known to be kept elsewhere yet"""
         self._checker: RowChecker | None = None
         self._writer = LineWriter(framing, coalesced=False)
         self._closing: list[bytes] = []
 
     def __repr__(self) -> str:
-        return f"<InsertsStream {self.state} rows={self._received.rows} {self._ledger!r}>"
+        return f"<InsertsStream {self.state} {self._ledger!r}>"
 
     # ── the request ──
 
-    def receive_data(self, data: bytes, arrival_ms: int) -> list[RowsChecked]:
+    def receive_data(self, data: bytes, arrival_ms: int) -> list[InsertEvent]:
         """Take bytes of the body; return the rows they complete.
 
         Raises `BadRequest` while AWAITING_ARGS. In ADMITTING the bytes wait (the shell bounds
@@ -148,7 +106,7 @@ class InsertsStream:
             return []
         return self._receive_rows(data, arrival_ms)
 
-    def receive_end(self, arrival_ms: int) -> list[RowsChecked]:
+    def receive_end(self, arrival_ms: int) -> list[InsertEvent]:
         """The body has ended; a last line without newline counts."""
         self._received.ended = True
         if self.state is State.AWAITING_ARGS:
@@ -162,21 +120,35 @@ class InsertsStream:
             self._move(Input.BODY_END)
             return []
         self._move(Input.BODY_END)
-        rows = self._check(self._received.lines.finish(), arrival_ms)
+        events = self._take(self._received.lines.finish(), arrival_ms)
         self._finish_if_done()
-        return rows
+        return events
 
-    def admit(self, checker: RowChecker, arrival_ms: int, *, coalesced: bool) -> list[RowsChecked]:
-        """The target exists: rows are checked from here on. Returns those that waited."""
+    def admit(
+        self,
+        checker: RowChecker,
+        arrival_ms: int,
+        *,
+        coalesced: bool,
+        duplicates: int = 0,
+        continues: bool = False,
+    ) -> list[InsertEvent]:
+        """The target exists: rows are taken from here on. Returns those that waited.
+
+        The first ``duplicates`` rows are held already. ``continues``: bad rows do not end it.
+        """
         self._move(Input.ADMITTED)
         self._checker = checker
+        self._terms = _Terms(duplicates=duplicates, continues=continues)
         self._writer = LineWriter(self._framing, coalesced=coalesced)
+        if self._ledger.end is not None and self._ledger.end[0] == 0:
+            self._move(Input.BROKEN)
         waited = b"".join(self._received.waiting)
         self._received.waiting.clear()
-        rows = self._receive_rows(waited, arrival_ms) if waited else []
+        events = self.receive_data(waited, arrival_ms) if waited else []
         if self._received.ended and self.state is State.OPEN:
-            rows += self.receive_end(arrival_ms)
-        return rows
+            events += self.receive_end(arrival_ms)
+        return events
 
     def refuse(self) -> None:
         """The target cannot be served: the shell answers with a status of its own."""
@@ -192,18 +164,48 @@ class InsertsStream:
         self._finish_if_done()
 
     def fail(self, seq: int, rejected: RowRejected) -> None:
-        """Row ``seq`` was taken but cannot be stored. Too late once its ack has left."""
+        """Row ``seq`` alone will never be stored. Too late once its ack has left."""
         if seq < self._ledger.emitted:
             return
-        self._move(Input.SETTLE_FAILED)
+        if seq < self.rows and not self._terms.continues:
+            self._move(Input.BROKEN)
+            self._ledger.break_off(seq, rejected)
+            return
+        self._move(Input.ROW_FAILED)
+        if seq in self._refused:
+            self._refused.remove(seq)
+        elif self._errors_waiting >= self._errors_max:
+            self._break_where_due(seq, self._too_many(rejected))
+            return
         self._ledger.fail(seq, rejected)
 
+    def break_off(self, seq: int, rejected: RowRejected) -> None:
+        """From row ``seq`` on nothing is promised: the stream ends there, or at the first row
+        after it whose ack has not left."""
+        seq = min(max(seq, self._ledger.emitted), self.rows)
+        nothing_owed = self.state is State.DRAINING and seq == self.rows
+        self._move(Input.STOP if nothing_owed else Input.BROKEN)
+        if not nothing_owed:
+            self._ledger.break_off(seq, rejected)
+
     def stop(self, rejected: RowRejected) -> None:
-        """End the stream early: acks of what was taken leave, then the error at the next row."""
-        was_open = self.state is State.OPEN
+        """End the stream early: verdicts of what was taken leave, then the error at the next row.
+
+        After the body's end that is how it ends anyway.
+        """
+        takes_rows = self.state in (State.ADMITTING, State.OPEN)
         self._move(Input.STOP)
-        if was_open:
-            self._ledger.fail(self._received.rows, rejected)
+        if takes_rows:
+            self._ledger.break_off(self.rows, rejected)
+
+    def abandon(self, rejected: RowRejected) -> None:
+        """Wait no longer: what is ready leaves, then the error at the first row without a verdict;
+        at the next row if all have theirs and the body has not ended."""
+        undecided = self._ledger.decided
+        nothing_owed = self.state is State.DRAINING and undecided == self.rows
+        self._move(Input.STOP if nothing_owed else Input.ABANDON)
+        if not nothing_owed:
+            self._ledger.break_off(undecided, rejected)
 
     def peer_lost(self) -> None:
         """Nobody listens any more. Rows that were taken stay taken."""
@@ -225,32 +227,43 @@ class InsertsStream:
     def owes(self) -> bool:
         """Whether rows were taken whose outcome has not left yet."""
         return self.state in (State.OPEN, State.DRAINING, State.FAILING) and (
-            self._ledger.emitted < self._received.rows
+            self._ledger.emitted < self.rows
         )
 
     @property
     def rows(self) -> int:
-        """Rows taken so far."""
-        return self._received.rows
+        """Rows taken so far, duplicates and refused ones too."""
+        return self._ledger.taken
 
     @property
     def acked(self) -> int:
-        """Acks handed out so far."""
+        """Acks and errors of rows handed out so far."""
         return self._ledger.emitted
 
     def frames_to_send(self, acks_max: int) -> list[bytes]:
         """Take the frames that are ready, at most ``acks_max`` acks in them; [] if none."""
         if self.state is State.CLOSED:
             return []
-        frames: list[bytes] = []
-        first, end = self._ledger.emit(acks_max)
-        if first < end:
-            frames = self._writer.write_lines(ack_lines(first, end))
+        lines = self._lines(acks_max)
+        frames = self._writer.write_lines(lines) if lines else []
         self._finish_if_done()
         if self._closing:
             frames += self._closing
             self._closing = []
         return frames
+
+    def _lines(self, rows_max: int) -> bytes:
+        parts: list[bytes] = []
+        while rows_max > 0:
+            first, end, rejected = self._ledger.emit(rows_max)
+            if first == end:
+                break
+            rows_max -= end - first
+            if rejected is None:
+                parts.append(ack_lines(first, end, self._terms.duplicates))
+            else:
+                parts.append(insert_error_line(first, rejected) + b"\n")
+        return b"".join(parts)
 
     # ── inside ──
 
@@ -274,38 +287,112 @@ class InsertsStream:
             raise
         self._move(Input.ARGS)
 
-    def _receive_rows(self, data: bytes, arrival_ms: int) -> list[RowsChecked]:
-        block = self._received.lines.feed(data)
-        rows = self._check(block, arrival_ms)
+    def _receive_rows(self, data: bytes, arrival_ms: int) -> list[InsertEvent]:
+        events = self._take(self._received.lines.feed(data), arrival_ms)
         if self.state is State.OPEN and self._received.lines.over_limit():
-            self._reject(too_long(self._row_limit_bytes))
-        return rows
+            events += self._take_oversize_line()
+        return events
 
-    def _check(self, block: bytes, arrival_ms: int) -> list[RowsChecked]:
+    def _take(self, block: bytes, arrival_ms: int) -> list[InsertEvent]:
+        """Take whole lines: duplicates first, then rows to check."""
+        if block and self.rows < self._terms.duplicates:
+            block = self._take_duplicates(block)
         if not block:
             return []
         assert self._checker is not None
-        checked = self._checker.check(block, arrival_ms)
-        rows: list[RowsChecked] = []
-        if checked.count:
-            self._move(Input.ROWS)
-            rows.append(RowsChecked(self._received.rows, checked.count, checked.raw))
-            self._received.rows += checked.count
-        if checked.rejected is not None:
-            self._reject(checked.rejected)
-        return rows
+        if self._terms.continues:
+            segments = self._checker.check_all(block, arrival_ms)
+        else:
+            segments = iter((self._checker.check(block, arrival_ms),))
+        events: list[InsertEvent] = []
+        for checked in segments:
+            events += self._take_checked(checked)
+            if self.state is State.FAILING:
+                break
+        return events
 
-    def _reject(self, rejected: RowRejected) -> None:
+    def _take_duplicates(self, block: bytes) -> bytes:
+        """Count the lines of rows that are held already; returns the lines after them."""
+        wanted = self._terms.duplicates - self.rows
+        count = block.count(b"\n")
+        rest = b"" if count <= wanted else block.split(b"\n", wanted)[wanted]
+        self._count(min(count, wanted))
+        # A failure that waited for one of these has its row now: what comes after is not taken.
+        return rest if self.state is not State.FAILING else b""
+
+    def _take_checked(self, checked: Checked) -> list[InsertEvent]:
+        events: list[InsertEvent] = []
+        if checked.count:
+            events.append(RowsChecked(self.rows, checked.count, checked.raw))
+            self._count(checked.count)
+        if checked.rejected is not None:
+            events += self._take_bad_row(checked.refused, checked.rejected)
+        return events
+
+    def _take_bad_row(self, raw: bytes, rejected: RowRejected) -> list[InsertEvent]:
+        """Its error is told once it is kept elsewhere; or it ends the stream."""
+        if self._terms.continues and self._errors_waiting < self._errors_max:
+            refused = RowRefused(self.rows, raw, rejected)
+            self._refused.add(self.rows)
+            self._count(1)
+            return [refused]
         self._move(Input.BAD_ROW)
-        self._ledger.fail(self._received.rows, rejected)
+        if self._terms.continues:
+            rejected = self._too_many(rejected)
+        self._ledger.break_off(self.rows, rejected)
+        return []
+
+    def _take_oversize_line(self) -> list[InsertEvent]:
+        """A line over the limit that goes on: nothing of it is waited for."""
+        start = self._received.lines.drop_line()
+        if self.rows < self._terms.duplicates:
+            self._count(1)
+            return []
+        return self._take_bad_row(start, too_long(self._row_limit_bytes))
+
+    def _count(self, rows: int) -> None:
+        self._move(Input.ROWS)
+        self._ledger.taken += rows
+        self._break_where_reached()
+
+    # ── errors ──
+
+    @property
+    def _errors_waiting(self) -> int:
+        return self._ledger.errors + len(self._refused)
+
+    def _too_many(self, rejected: RowRejected) -> RowRejected:
+        return RowRejected(
+            f"{self._errors_max} rows of this stream have failed whose errors wait for rows before "
+            "them: the stream ends here. See to the rows, and send again from this one on. What "
+            f"is wrong with it: {rejected.message}",
+            rejected.code,
+        )
+
+    def _break_where_due(self, seq: int, rejected: RowRejected) -> None:
+        self._ledger.break_off(seq, rejected)
+        self._break_where_reached()
+
+    def _break_where_reached(self) -> None:
+        """End the stream at a row that had failed before it came."""
+        if self.state not in (State.OPEN, State.DRAINING):
+            return
+        first = self._ledger.first_error
+        if first is not None and first[0] < self.rows and not self._terms.continues:
+            self._ledger.break_off(*first)
+        end = self._ledger.end
+        if end is not None and end[0] < self.rows:
+            self._move(Input.BROKEN)
+
+    # ── the end ──
 
     def _finish_if_done(self) -> None:
-        if self.state is State.FAILING and self._ledger.failure_is_next:
-            failed = self._ledger.failed
-            assert failed is not None
+        if self.state is State.FAILING and self._ledger.end_is_next:
+            end = self._ledger.end
+            assert end is not None
             self._move(Input.ERROR_SENT)
-            self._closing = self._writer.write([insert_error_line(*failed)]) + self._writer.end()
-        elif self.state is State.DRAINING and self._ledger.emitted == self._received.rows:
+            self._closing = self._writer.write([insert_error_line(*end)]) + self._writer.end()
+        elif self.state is State.DRAINING and self._ledger.emitted == self.rows:
             self._move(Input.ALL_ACKED)
             self._closing = self._writer.end()
 
@@ -314,8 +401,3 @@ class InsertsStream:
             self.state = TRANSITIONS[self.state, happened]
         except KeyError:
             raise IllegalInput(f"{happened} in {self.state}") from None
-
-
-def coalesces(properties: Mapping[str, Any]) -> bool:
-    """Whether the request asks for packed frames (``headrace.frames=coalesced``)."""
-    return properties.get("headrace.frames") == "coalesced"

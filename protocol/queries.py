@@ -7,6 +7,7 @@ Laws:
 1. One header first; after an error or an end nothing leaves; in both JSON framings the body is one
    valid array, and in the others whole lines.
 2. A row leaves as the bytes it came in: a line holding one JSON array.
+3. A continuation token stands behind the rows that it covers, as an element of its own.
 
 Protocol: ksqlDB API, "Streaming queries"; facts in the protocol notes §1.5.
 """
@@ -38,6 +39,7 @@ class Intent(StrEnum):
 
     HEADER = auto()
     ROWS = auto()
+    TOKEN = auto()
     ERROR = auto()
     END = auto()
 
@@ -45,6 +47,7 @@ class Intent(StrEnum):
 TRANSITIONS: Mapping[tuple[State, Intent], State] = {
     (State.STARTING, Intent.HEADER): State.STREAMING,
     (State.STREAMING, Intent.ROWS): State.STREAMING,
+    (State.STREAMING, Intent.TOKEN): State.STREAMING,
     (State.STREAMING, Intent.ERROR): State.ENDED,
     (State.STREAMING, Intent.END): State.ENDED,
 }
@@ -72,6 +75,9 @@ class _PlainRows:
 
     def rows(self, raw: bytes) -> list[bytes]:
         return self._writer.write_lines(raw)
+
+    def token(self, token: str) -> list[bytes]:
+        return self._writer.write([orjson.dumps({"continuationToken": token})])
 
     def error(self, error: KsqlError) -> list[bytes]:
         return self._writer.write([error.body()]) + self._writer.end()
@@ -105,6 +111,11 @@ class QueryStream:
         """Rows: JSON arrays, each on a line that ends in a newline."""
         self._move(Intent.ROWS)
         return self._body.rows(raw)
+
+    def token(self, token: str) -> list[bytes]:
+        """A continuation token: it names the place after all rows so far."""
+        self._move(Intent.TOKEN)
+        return self._body.token(token)
 
     def error(self, error: KsqlError) -> list[bytes]:
         """The query broke after its header: an error line, then the end of the body."""

@@ -11,12 +11,13 @@ Laws:
 2. A checked row has only the names of the schema's ``stored_as``, values that the warehouse keeps
    without bending them, and a time that is not null.
 3. Of a block with a bad row, the rows before it are accepted.
+4. What a block costs does not depend on how many bad rows it has, nor on where they stand.
 
 Coercion: ksqlDB's strict rules for inserts. What is refused beyond them (null times, U+0000, more
 than 64 bits, oversize rows: 40000) is what Druid would bend or what would fail a whole batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import GenericAlias
@@ -31,6 +32,9 @@ from protocol.timestamps import MILLIS_MAX, MILLIS_MIN
 from protocol.types import Base, Column, NameTextError, SqlType, fold
 
 INVALID_JSON = "Invalid JSON in inserts stream"
+
+PIECE_BYTES = 4096
+"""Of a block with a bad row, about so much goes the slow way with it; the rest stays fast."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +67,16 @@ class RowSchema:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The outcome of a block: ``count`` good rows as ``raw`` lines, then perhaps a bad one."""
+    """``count`` good rows as ``raw`` lines, then perhaps a bad one.
+
+    ``refused`` is the bad one as it came, without its newline; of one over the size limit, its
+    start up to there.
+    """
 
     raw: bytes
     count: int
     rejected: RowRejected | None = None
+    refused: bytes = b""
 
 
 class RowChecker:
@@ -81,9 +90,20 @@ class RowChecker:
         self._names = _Names(schema)
 
     def check(self, block: bytes, arrival_ms: int) -> Checked:
-        """Check whole lines (each ending in a newline) that arrived at ``arrival_ms``."""
+        """Check whole lines (each ending in a newline) that arrived at ``arrival_ms``.
+
+        Rows after the first bad one are not looked at.
+        """
         fast = self._fast(block, arrival_ms)
-        return fast if fast is not None else self._slow(block, arrival_ms)
+        return fast if fast is not None else next(self._slow(block, arrival_ms))
+
+    def check_all(self, block: bytes, arrival_ms: int) -> Iterator[Checked]:
+        """As `check`, and on past each bad row: segments of good rows, each but perhaps the last
+        with a bad one behind it. Lazy: what is not taken is not checked."""
+        whole = self._fast(block, arrival_ms)
+        if whole is not None:
+            return iter((whole,))
+        return self._segments(_pieces(block), arrival_ms)
 
     def _fast(self, block: bytes, arrival_ms: int) -> Checked | None:
         if self._decoder is None or not self._plain(block):
@@ -123,17 +143,31 @@ class RowChecker:
         stamp = b'{"%s":%d,"' % (self._schema.stamp_as.encode(), arrival_ms)
         return Checked(stamp + block[2:].replace(b'\n{"', b"\n" + stamp), count)
 
-    def _slow(self, block: bytes, arrival_ms: int) -> Checked:
-        lines: list[bytes] = []
-        rejected: RowRejected | None = None
+    def _segments(self, pieces: Iterable[bytes], arrival_ms: int) -> Iterator[Checked]:
+        good: list[bytes] = []
+        count = 0
+        for piece in pieces:
+            fast = self._fast(piece, arrival_ms)
+            for checked in self._slow(piece, arrival_ms) if fast is None else (fast,):
+                good.append(checked.raw)
+                count += checked.count
+                if checked.rejected is not None:
+                    yield Checked(b"".join(good), count, checked.rejected, checked.refused)
+                    good, count = [], 0
+        if count:
+            yield Checked(b"".join(good), count)
+
+    def _slow(self, block: bytes, arrival_ms: int) -> Iterator[Checked]:
+        good: list[bytes] = []
         for line in block[:-1].split(b"\n"):
             try:
-                lines.append(self._row(line, arrival_ms))
+                good.append(self._row(line, arrival_ms))
             except RowRejected as refusal:
-                rejected = refusal
-                break
-        lines.append(b"")
-        return Checked(b"\n".join(lines), len(lines) - 1, rejected)
+                refused = line[: self._row_limit_bytes]
+                yield Checked(_joined(good), len(good), _bare(refusal), refused)
+                good = []
+        if good:
+            yield Checked(_joined(good), len(good))
 
     def _row(self, line: bytes, arrival_ms: int) -> bytes:
         if len(line) > self._row_limit_bytes:
@@ -167,6 +201,24 @@ def too_long(limit_bytes: int) -> RowRejected:
     return RowRejected(
         f"Row is larger than the limit of {limit_bytes} bytes (http.row_limit_bytes)"
     )
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    return b"\n".join((*lines, b""))
+
+
+def _bare(refusal: RowRejected) -> RowRejected:
+    """The same without the frames that it came through: it may be kept for long."""
+    return RowRejected(refusal.message, refusal.code)
+
+
+def _pieces(block: bytes) -> Iterator[bytes]:
+    """The block in pieces of whole lines."""
+    start = 0
+    while start < len(block):
+        end = block.find(b"\n", start + PIECE_BYTES) + 1 or len(block)
+        yield block[start:end]
+        start = end
 
 
 def _members(line: bytes) -> dict[str, Any]:

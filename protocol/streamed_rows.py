@@ -1,8 +1,9 @@
 r"""v1+json: the third framing of a query, which ksqlDB's Java client from 0.27 on needs.
 
-One JSON array whose elements are objects of one member each (``header``, ``row``, ``errorMessage``,
-``finalMessage``), separated by ``,\n``: its reader takes them line by line, long before the array
-is whole. So where a line must be whole at once, the separator follows the element:
+One JSON array whose elements are objects of one member each (``header``, ``row``,
+``continuationToken``, ``errorMessage``, ``finalMessage``), separated by ``,\n``: its reader takes
+them line by line, long before the array is whole. So where a line must be whole at once, the
+separator follows the element:
 
 * A body that will end with a final message (push queries, pull queries of a stream) closes each
   line as it is written. The header's leaves at once, before any row exists.
@@ -46,6 +47,11 @@ class StreamedRows:
             return []
         elements = _ROW_START + raw[:-1].replace(b"\n", _BETWEEN_ROWS) + _ROW_END
         return [elements + _SEPARATOR if self._final_message else _SEPARATOR + elements]
+
+    def token(self, token: str) -> list[bytes]:
+        """A continuation token as an element; it nests, as ksqlDB's does."""
+        element = orjson.dumps({"continuationToken": {"continuationToken": token}})
+        return [element + _SEPARATOR if self._final_message else _SEPARATOR + element]
 
     def error(self, error: KsqlError) -> list[bytes]:
         """The error as an element, and the end of the array."""

@@ -8,8 +8,8 @@ an event loop of its own in a thread; what it complains of is kept in `Door.faul
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 from quart import Quart
 
@@ -18,6 +18,8 @@ from gateway.http.server import FrontDoor, listen, serve
 from tests.peers import Peer
 
 START_S = 10.0
+
+Found = TypeVar("Found")
 
 
 class Door:
@@ -52,6 +54,19 @@ class Door:
 
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(counted(), self._loop).result(START_S)
+
+    def call(self, work: Callable[[], Found]) -> Found:
+        """Do something on the server's event loop, and wait for it."""
+
+        async def called() -> Found:
+            return work()
+
+        return self.run(called())
+
+    def run(self, work: Coroutine[Any, Any, Found]) -> Found:
+        """Run a coroutine on the server's event loop, and wait for its end."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(START_S)
 
     def start(self) -> None:
         """Serve."""

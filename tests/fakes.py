@@ -27,6 +27,9 @@ from protocol.types import Column
 POISON = b'"poison"'
 """A row that holds these bytes fails its task with a data error at its line."""
 
+NAMELESS = b'"nameless"'
+"""A row that holds these bytes fails its task with a data error, and nobody says which it was."""
+
 DEADLINE_S = 15.0
 
 
@@ -55,6 +58,10 @@ class RecordingSink(ReceiptSink):
         self.spooled_bytes = 0
         self.settled_rows: set[int] = set()
         self.failures: dict[int, RowRejected] = {}
+        self.ended_at: int | None = None
+        """the row from which on nothing is promised"""
+        self.stop: RowRejected | None = None
+        """why no more rows are taken"""
         self.on_spooled: Callable[[], None] = lambda: None
         self.on_settled: Callable[[], None] = lambda: None
         self._changes = changes
@@ -76,7 +83,19 @@ class RecordingSink(ReceiptSink):
 
     def failed(self, seq: int, rejected: RowRejected) -> None:
         """See `gateway.seams.ReceiptSink`."""
+        assert seq not in self.settled_rows, "a row failed that was settled"
         self.failures.setdefault(seq, rejected)
+        self._changes.tell()
+
+    def broken(self, seq: int, rejected: RowRejected) -> None:
+        """See `gateway.seams.ReceiptSink`."""
+        self.ended_at = seq if self.ended_at is None else min(seq, self.ended_at)
+        self.failures.setdefault(seq, rejected)
+        self._changes.tell()
+
+    def stopped(self, rejected: RowRejected) -> None:
+        """See `gateway.seams.ReceiptSink`."""
+        self.stop = rejected
         self._changes.tell()
 
     @property
@@ -144,12 +163,14 @@ class ScriptedWarehouse:
     outages: int = 0
     is_queryable: bool = True
     name: str = "scripted"
+    queryable_at_commit: bool = False
     tasks: dict[str, Task] = field(default_factory=dict)
     published: dict[tuple[str, str], list[bytes]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     submitted_at: list[float] = field(default_factory=list)
     released: set[str] = field(default_factory=set)
     most_running: int = 0
+    _watched: set[str] = field(default_factory=set)
     _late: list[tuple[int, Submission, Plan, list[bytes]]] = field(default_factory=list)
 
     async def open(self) -> None:
@@ -183,9 +204,13 @@ class ScriptedWarehouse:
             raise WarehouseUnreachable("the answer was lost")
         return Submitted.ACCEPTED
 
+    def resumed(self, submission: Submission) -> None:
+        """See `gateway.seams.Warehouse`."""
+
     async def statuses(self, task_ids: Collection[str]) -> dict[str, TaskState]:
         """See `gateway.seams.Warehouse`. Time passes for a task each time it is looked at."""
         self._called("statuses", ",".join(sorted(task_ids)))
+        self._watched.update(task_ids)
         found = {}
         for task_id in task_ids:
             task = self.tasks.get(task_id)
@@ -220,6 +245,7 @@ class ScriptedWarehouse:
     async def free_batches(self) -> int:
         """See `gateway.seams.Warehouse`."""
         self._called("free_batches", "")
+        self._let_the_unwatched_go_on()
         return max(0, self.slots - self.running)
 
     async def release(self, task_id: str) -> None:
@@ -268,6 +294,13 @@ class ScriptedWarehouse:
             self.outages -= 1
             raise WarehouseUnreachable("nobody answers")
 
+    def _let_the_unwatched_go_on(self) -> None:
+        """Time passes for tasks too that nobody knows of: else they would keep their slots."""
+        for task_id, task in self.tasks.items():
+            if task.state is TaskState.RUNNING and task_id not in self._watched:
+                self._go_on(task)
+        self._watched.clear()
+
     def _let_the_late_arrive(self) -> None:
         waiting, self._late = self._late, []
         for calls, submission, plan, lines in waiting:
@@ -298,6 +331,8 @@ class ScriptedWarehouse:
             self._fail(
                 task, TaskFailure(code="BadRow", message=text, line=poisoned[0], data_error=True)
             )
+        elif outcome is Outcome.SUCCESS and any(NAMELESS in line for line in task.lines):
+            self._fail(task, TaskFailure(code="BadRow", message="some row", data_error=True))
         elif outcome is Outcome.SUCCESS:
             self._publish(task, task.lines)
             task.state = TaskState.SUCCESS

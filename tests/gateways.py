@@ -23,6 +23,7 @@ POLL_S = 0.02
 
 _READY = re.compile(
     rb"headrace ready at https?://([\d.]+):(\d+) \(data folder (.+), warehouse (\w+)\)"
+    rb"(?:, admin port at (http://\S+))?\n"
 )
 _COMPLAINT = re.compile(r"Traceback|\[(?:error|critical)|Error:|never retrieved|was destroyed")
 
@@ -47,7 +48,9 @@ class GatewayProcess:
     ) -> None:
         self.folder = folder
         self.address = ("127.0.0.1", 0)
-        self.settings = dict(settings or {})
+        self.admin_url = ""
+        """where the admin port answers; empty if it is off"""
+        self.settings = {"ADMIN__PORT": 0, **(settings or {})}
         self._command = [sys.executable, "-m", "gateway", "serve", "--data-dir", str(folder)]
         self._command += ["--port", "0", "--warehouse", warehouse, *arguments]
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,6 +150,7 @@ class GatewayProcess:
                 raise NotReady(f"headrace serve did not get ready; it said:\n{said}")
             time.sleep(POLL_S)
         self.address = (ready[1].decode(), int(ready[2]))
+        self.admin_url = (ready[5] or b"").decode()
 
     def _memory(self, name: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()

@@ -6,18 +6,25 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from gateway.ingest.batches import BatchState
-from gateway.ingest.committer import Committed, Committer, CommitterTimes
-from gateway.ingest.intake import IntakeLimits, SpoolIntake
-from gateway.ingest.policy import BatchLimits, BatchPolicy
+from gateway.ingest.committer import Committer
+from gateway.ingest.dead_letters import CheckRow
+from gateway.ingest.entries import ChunkRecord
+from gateway.ingest.ingest_room import IngestLimits, IngestRoom
+from gateway.ingest.intake import SpoolIntake
+from gateway.ingest.parts import CommitterTimes
+from gateway.ingest.policy import BatchLimits
+from gateway.ingest.reader import SpoolReader
 from gateway.ingest.receipts import Receipts
-from gateway.ingest.spool import ChunkRecord, SpoolFile, SpoolReader
+from gateway.ingest.settler import Committed
+from gateway.ingest.spool import SpoolFile
+from gateway.ingest.upkeep import RetentionLimits
 from gateway.ingest.writer import SpoolFailed, SpoolWriter
-from gateway.seams import AckLevel, InsertSpec, IntakeStream, Source, SourceKind
+from gateway.seams import AckLevel, ChannelClaim, InsertSpec, IntakeStream, Source, SourceKind
 from protocol.types import BIGINT, STRING, Column
 from tests.fakes import DEADLINE_S, Changes, RecordingSink, ScriptedWarehouse
 
@@ -27,6 +34,13 @@ COLUMNS = (Column("A", BIGINT), Column("S", STRING))
 SPEC = InsertSpec(datasource="ds", columns=COLUMNS)
 TIMES = CommitterTimes(poll_s=0.001, retry_s=0.001, retry_max_s=0.004, queryable_max_s=DEADLINE_S)
 ONE_BATCH = BatchLimits(rows_max=1000, bytes_max=1 << 20, age_s=0.0)
+LIMITS = IngestLimits(
+    batch=ONE_BATCH,
+    times=TIMES,
+    retention=RetentionLimits(keep_s=3600.0, keep_bytes=1 << 30),
+    spool_bytes=1 << 30,
+    stall_s=DEADLINE_S,
+)
 
 
 def source(name: str = "S", datasource: str = "ds") -> Source:
@@ -121,6 +135,11 @@ class WatchedReader(SpoolReader):
         return found
 
 
+async def no_check(stream: str, raw: bytes, _: int) -> tuple[InsertSpec, bytes]:
+    """A check of dead letters that takes every row as it is."""
+    return SPEC, raw.rstrip(b"\n") + b"\n"
+
+
 @dataclass
 class House:
     """The ingest room over one spool file."""
@@ -130,19 +149,35 @@ class House:
     warehouse: ScriptedWarehouse
     writer: CountingWriter
     reader: WatchedReader
-    receipts: Receipts
-    intake: SpoolIntake
-    committer: Committer
+    room: IngestRoom
     chunks: list[ChunkRecord] = field(default_factory=list)
     committed: list[Committed] = field(default_factory=list)
     running: "asyncio.Task[None] | None" = None
 
+    @property
+    def intake(self) -> SpoolIntake:
+        """The room's door."""
+        return self.room.intake
+
+    @property
+    def committer(self) -> Committer:
+        """The room's committer."""
+        return self.room.committer
+
+    @property
+    def receipts(self) -> Receipts:
+        """Who waits."""
+        return self.room.receipts
+
     async def stream(
-        self, level: AckLevel = AckLevel.COMMITTED, of: Source | None = None
+        self,
+        level: AckLevel = AckLevel.COMMITTED,
+        of: Source | None = None,
+        channel: ChannelClaim | None = None,
     ) -> tuple[IntakeStream, RecordingSink]:
         """A way in for rows, and its listener."""
         sink = RecordingSink(self.changes)
-        return await self.intake.open_stream(of or source(), level, sink), sink
+        return await self.intake.open_stream(of or source(), level, sink, channel), sink
 
     async def spool(self, raw: bytes, level: AckLevel = AckLevel.COMMITTED) -> RecordingSink:
         """Rows in a stream of their own, on disk when this returns."""
@@ -191,38 +226,24 @@ async def house(
     path: Path,
     warehouse: ScriptedWarehouse | None = None,
     *,
-    limits: BatchLimits = ONE_BATCH,
-    intake: IntakeLimits | None = None,
+    limits: BatchLimits | IngestLimits = LIMITS,
     times: CommitterTimes = TIMES,
+    check: CheckRow = no_check,
     start: bool = True,
 ) -> AsyncIterator[House]:
     """A house over the spool at ``path``, made or opened again; its committer runs if told so."""
+    if isinstance(limits, BatchLimits):
+        limits = replace(LIMITS, batch=limits)
+    if times is not TIMES:
+        limits = replace(limits, times=times)
     changes = warehouse.changes if warehouse else Changes()
     warehouse = warehouse or ScriptedWarehouse(changes)
-    writer, reader, receipts = CountingWriter(path, changes), WatchedReader(path), Receipts()
-    chunks: list[ChunkRecord] = []
-    committed: list[Committed] = []
-
-    def chunk_added(chunk: ChunkRecord) -> None:
-        chunks.append(chunk)
-        committer.chunk_added(chunk)
-
-    committer = Committer(
-        warehouse=warehouse,
-        writer=writer,
-        reader=reader,
-        receipts=receipts,
-        policy=BatchPolicy(limits),
-        times=times,
-        committed=committed.append,
-    )
-    most = intake or IntakeLimits(spool_bytes=1 << 30, stall_s=DEADLINE_S)
-    door = SpoolIntake(writer, receipts, most, chunk_added)
-    await writer.open()
-    door.recovered(reader.queues(), reader.stored_bytes())
-    made = House(
-        path, changes, warehouse, writer, reader, receipts, door, committer, chunks, committed
-    )
+    writer, reader = CountingWriter(path, changes), WatchedReader(path)
+    room = IngestRoom(writer, reader, warehouse, limits, check)
+    made = House(path, changes, warehouse, writer, reader, room)
+    room.on_chunk.append(made.chunks.append)
+    room.on_commit.append(made.committed.append)
+    await room.open()
     if start:
         made.start()
         await made.until_recovered()
@@ -232,4 +253,4 @@ async def house(
         try:
             await made.stop()
         finally:
-            await writer.close()
+            await room.close()

@@ -146,7 +146,7 @@ class Gateway:
 async def serving(options: argparse.Namespace, folder: Path) -> AsyncIterator[Gateway]:
     """A gateway for the block; ended by SIGTERM, as an operator would."""
     command = [sys.executable, "-m", "gateway", "serve"]
-    command += ["--data-dir", str(folder), "--port", "0"]
+    command += ["--data-dir", str(folder), "--port", "0", "--admin-port", "0"]
     command += ["--warehouse", options.warehouse]
     if options.druid_url:
         command += ["--druid-url", options.druid_url]

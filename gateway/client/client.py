@@ -18,6 +18,7 @@ from gateway.client.connection import Connection, connect
 from gateway.client.errors import AnswerBroken
 from gateway.client.exchanges import Insert, Query, Row, whole_reply
 from gateway.client.stream import Stream
+from gateway.client.wire import InsertTerms
 
 
 class Client:
@@ -62,14 +63,27 @@ class Client:
         rows: Iterable[Row] | AsyncIterable[Row],
         *,
         ack: str = "committed",
+        channel: str | None = None,
+        offset: int | None = None,
+        on_error: str | None = None,
         properties: Mapping[str, Any] | None = None,
     ) -> Insert:
         """Rows into a stream (`POST /inserts-stream`); the acks come while rows are being sent.
 
-        ``ack`` is ``spooled``, ``committed`` or ``queryable``. An ordinary iterable is run on the
-        event loop: if getting its next row takes long, give an async one. See `Insert`.
+        ``ack`` is ``spooled``, ``committed`` or ``queryable``. ``channel`` numbers the rows, the
+        first by ``offset`` (None: where the channel stands): what is sent again is not stored
+        again. ``on_error`` is ``stop`` (the first refused row ends the insert, the default) or
+        ``continue``. An ordinary iterable is run on the event loop: if getting its next row takes
+        long, give an async one. See `Insert`.
         """
-        return Insert(self._open_stream, target, rows, ack, properties or {})
+        terms = InsertTerms(
+            ack=ack,
+            channel=channel,
+            offset=offset,
+            on_error=on_error,
+            properties=properties or {},
+        )
+        return Insert(self._open_stream, target, rows, terms)
 
     def query(self, sql: str, *, properties: Mapping[str, Any] | None = None) -> Query:
         """A pull or push query (`POST /query-stream`). See `Query`."""

@@ -32,7 +32,10 @@ class KsqlResponseError(ClientError):
 
 
 class RowRefused(ClientError):
-    """An ``InsertError`` line: row ``seq`` (from 0) was refused and the insert is over."""
+    """An ``InsertError`` line: row ``seq`` (from 0) was refused.
+
+    Raised where the insert is over with it; in `AckBatch.refused` where it goes on.
+    """
 
     def __init__(self, seq: int, message: str, code: int) -> None:
         super().__init__(f"row {seq} was refused: {message} (code {code})")

@@ -16,9 +16,11 @@ from gateway.client.stream import Stream
 from gateway.client.wire import (
     AckBatch,
     AckReader,
+    InsertTerms,
     QueryHeader,
     QueryReader,
     insert_arguments,
+    next_offset,
     query_arguments,
     response_error,
     row_lines,
@@ -95,6 +97,9 @@ class Insert(Exchange):
     later rows are not stored under this insert's word), what the caller's iterable raises, and
     the other errors of `gateway.client.errors`. Use it as a context manager where the iteration
     may be left early. Opened on entry, or by the first iteration.
+
+    With ``on_error="continue"`` a refused row ends nothing: it is in `AckBatch.refused`. Where the
+    server itself breaks off in this mode, its last error is raised as well.
     """
 
     def __init__(
@@ -102,20 +107,27 @@ class Insert(Exchange):
         open_stream: OpenStream,
         target: str,
         rows: Iterable[Row] | AsyncIterable[Row],
-        ack: str,
-        properties: Mapping[str, Any],
+        terms: InsertTerms,
     ) -> None:
-        super().__init__(open_stream, "/inserts-stream", insert_arguments(target, ack, properties))
+        super().__init__(open_stream, "/inserts-stream", insert_arguments(target, terms))
         self.sent = 0
         """rows handed to the connection so far"""
+        self.next_offset: int | None = None
+        """where the channel stood when the insert was opened, known from then on: rows of offsets
+        below it are held already"""
         self._rows = rows
-        self._reader = AckReader()
+        self._reader = AckReader(continues=terms.continues)
         self._sender: asyncio.Task[None] | None = None
 
     @property
     def acked(self) -> int:
         """Rows acked so far."""
-        return self._reader.next_seq
+        return self._reader.next_seq - self._reader.refused
+
+    @property
+    def refused(self) -> int:
+        """Rows refused so far, of those that the insert went on after."""
+        return self._reader.refused
 
     def __aiter__(self) -> AsyncIterator[AckBatch]:
         return self
@@ -143,6 +155,7 @@ class Insert(Exchange):
             await asyncio.wait([self._sender])
 
     async def _begin(self, stream: Stream) -> None:
+        self.next_offset = next_offset((await stream.response()).headers)
         self._sender = asyncio.create_task(self._send_rows(stream))
         self._sender.add_done_callback(lambda task: _close_if_failed(task, stream))
 
@@ -153,6 +166,7 @@ class Insert(Exchange):
         batch: AckBatch | None = None
         while batch is None:
             data = await stream.receive()
+            self._reader.sent = self.sent
             batch = self._reader.feed(data) if data else self._reader.end()
             if batch is None and self._reader.failure is not None:
                 raise self._reader.failure
@@ -166,8 +180,12 @@ class Insert(Exchange):
 
     def _check_complete(self, stream: Stream) -> None:
         """The answer ended without an error: then every row must have been sent and acked."""
-        if not stream.ending or self.acked != self.sent:
-            raise AnswerBroken(f"the answer ended after {self.acked} acks of {self.sent} rows")
+        told = self._reader.next_seq
+        if stream.ending and told == self.sent:
+            return
+        if self._reader.last_refused is not None:
+            raise self._reader.last_refused
+        raise AnswerBroken(f"the answer ended after the verdicts of {told} of {self.sent} rows")
 
     def _raise_senders_own(self) -> None:
         """Where the sending failed first, its exception is the cause that the caller wants."""

@@ -4,8 +4,8 @@ The delimited dialect only (ksqlDB's API, `/inserts-stream` and `/query-stream` 
 header): one JSON value to a line, ``\\n`` after each. Cuts of the bytes carry no meaning.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -27,10 +27,47 @@ LINE_LIMIT_BYTES = 64 * 1024 * 1024
 # ── intents to bytes ─────────────────────────────────────────────────────────────────────────
 
 
-def insert_arguments(target: str, ack: str, properties: Mapping[str, Any]) -> bytes:
-    """The first line of `/inserts-stream`. ``properties`` win over what is set here."""
-    asked = {"headrace.ack": ack, "headrace.frames": "coalesced", **properties}
-    return orjson.dumps({"target": target, "properties": asked}) + b"\n"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsertTerms:
+    """What an insert asks for; None leaves it to the server. ``properties`` win over the others."""
+
+    ack: str = "committed"
+    channel: str | None = None
+    offset: int | None = None
+    on_error: str | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The request's properties."""
+        named = {
+            "headrace.ack": self.ack,
+            "headrace.channel": self.channel,
+            "headrace.offset": self.offset,
+            "headrace.on_error": self.on_error,
+        }
+        given = {name: value for name, value in named.items() if value is not None}
+        return {"headrace.frames": "coalesced", **given, **self.properties}
+
+    @property
+    def continues(self) -> bool:
+        """Whether a refused row does not end the insert."""
+        return bool(self.asked.get("headrace.on_error") == "continue")
+
+
+def insert_arguments(target: str, terms: InsertTerms) -> bytes:
+    """The first line of `/inserts-stream`."""
+    return orjson.dumps({"target": target, "properties": terms.asked}) + b"\n"
+
+
+def next_offset(headers: Mapping[str, str]) -> int | None:
+    """Where the channel stood, if the insert is on one. Raises `AnswerBroken`."""
+    text = headers.get("headrace-next-offset")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise AnswerBroken(f"headrace-next-offset is no number: {text[:100]!r}")
+    return int(text)
 
 
 def query_arguments(sql: str, properties: Mapping[str, Any]) -> bytes:
@@ -80,18 +117,40 @@ class LineCutter:
 
 @dataclass(frozen=True, slots=True)
 class AckBatch:
-    """Acks that came together: every row from ``first_seq`` to ``last_seq``, both included."""
+    """Verdicts that came together: every row from ``first_seq`` to ``last_seq``, both included.
+
+    All of them are acked but those in ``refused``, by sequence number: there are such only where
+    the insert goes on after them (``on_error="continue"``). The first ``duplicates`` rows had been
+    stored before.
+    """
 
     first_seq: int
     last_seq: int
+    duplicates: int = 0
+    refused: tuple[RowRefused, ...] = ()
 
     def __len__(self) -> int:
         return self.last_seq - self.first_seq + 1
+
+    @property
+    def acked(self) -> int:
+        """How many of the rows are acked."""
+        return len(self) - len(self.refused)
+
+    def acked_ranges(self) -> Iterator[range]:
+        """The rows that are acked, without those that were refused."""
+        first = self.first_seq
+        for refused in (*self.refused, None):
+            end = self.last_seq + 1 if refused is None else refused.seq
+            if first < end:
+                yield range(first, end)
+            first = end + 1
 
 
 class _AckLine(msgspec.Struct, gc=False):
     status: str = ""
     seq: int = -1
+    duplicate: bool = False
     message: str = ""
     error_code: int = 0
 
@@ -99,12 +158,21 @@ class _AckLine(msgspec.Struct, gc=False):
 class AckReader:
     """Ack lines to `AckBatch`es; checks that they are dense from 0.
 
-    ``failure`` is set by an error line: what it refuses comes after the acks that `feed` returned.
+    ``failure`` is set by an error line that ends the insert: what it refuses comes after the acks
+    that `feed` returned. With ``continues`` an error line that names a row is a verdict among
+    others, and ``last_refused`` while no other line has come after it; but one of a row that was
+    not ``sent`` yet is the server's word that it takes no more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, continues: bool = False) -> None:
         self.next_seq = 0
+        self.sent = 0
+        """rows sent so far; the caller keeps it"""
+        self.refused = 0
+        """rows refused so far, of those that the insert went on after"""
         self.failure: ClientError | None = None
+        self.last_refused: RowRefused | None = None
+        self._continues = continues
         self._cutter = LineCutter()
         self._decoder = msgspec.json.Decoder(_AckLine)
 
@@ -123,15 +191,24 @@ class AckReader:
             acks = self._decoder.decode_lines(lines)
         except msgspec.MsgspecError as exc:
             raise AnswerBroken(f"not an ack line: {exc}: {lines[:200]!r}") from exc
-        first = self.next_seq
+        first, duplicates, refused = self.next_seq, 0, list[RowRefused]()
         for ack in acks:
-            if ack.status != "ok":
+            if ack.status == "ok":
+                self.last_refused = None
+                duplicates += ack.duplicate
+            elif self._continues and 0 <= ack.seq < self.sent:
+                self.last_refused = RowRefused(ack.seq, ack.message, ack.error_code)
+                refused.append(self.last_refused)
+            else:
                 self.failure = _insert_failure(ack)
                 break
             if ack.seq != self.next_seq:
                 raise AnswerBroken(f"expected the ack of row {self.next_seq}, got row {ack.seq}'s")
             self.next_seq += 1
-        return AckBatch(first, self.next_seq - 1) if self.next_seq > first else None
+        if self.next_seq == first:
+            return None
+        self.refused += len(refused)
+        return AckBatch(first, self.next_seq - 1, duplicates, tuple(refused))
 
 
 def _insert_failure(line: _AckLine) -> ClientError:

@@ -22,7 +22,7 @@ from gateway.http.stream_routes import LANE_PATHS, add_stream_routes
 from gateway.http.websocket import add_websocket
 from protocol.errors import InternalError, KsqlError, NotFound
 
-__all__ = ["LANE_PATHS", "Doors", "HttpLimits", "make_app"]
+__all__ = ["LANE_PATHS", "Doors", "HttpLimits", "bare_app", "make_app"]
 
 _log = structlog.get_logger("headrace.http")
 
@@ -54,18 +54,27 @@ def _state(scope: HTTPScope) -> dict[str, object]:
 
 
 def make_app(doors: Doors, limits: HttpLimits) -> Quart:
-    """The application. Streams outlive every timeout of Quart's, so those are off."""
-    app = Application("headrace")
+    """The application at the front door."""
+    app = bare_app("headrace")
     app.body_waiting_bytes = limits.inserts.waiting_bytes
+    add_stream_routes(app, doors, limits)
+    add_endpoints(app, doors, limits)
+    add_websocket(app, doors)
+    return app
+
+
+def bare_app(name: str) -> Application:
+    """An application without a route, whose every error is in ksqlDB's form.
+
+    Streams outlive every timeout of Quart's, so those are off.
+    """
+    app = Application(name)
     # The limit on bodies is kept by `bodies`, for those that are read whole: inserts have none.
     app.config.update(BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.register_error_handler(KsqlError, _answer)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(PeerGone, _answer_nobody)
     app.register_error_handler(Exception, _answer_fault)
-    add_stream_routes(app, doors, limits)
-    add_endpoints(app, doors, limits)
-    add_websocket(app, doors)
     return app
 
 

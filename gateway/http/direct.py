@@ -62,5 +62,15 @@ class _AllSettled:
 
     def failed(self, seq: int, rejected: RowRejected) -> None:
         """See `gateway.seams.ReceiptSink`."""
+        self._fail(rejected)
+
+    def broken(self, seq: int, rejected: RowRejected) -> None:
+        """See `gateway.seams.ReceiptSink`."""
+        self._fail(rejected)
+
+    def stopped(self, rejected: RowRejected) -> None:
+        """See `gateway.seams.ReceiptSink`: all rows were handed over, and get their verdicts."""
+
+    def _fail(self, rejected: RowRejected) -> None:
         if not self.outcome.done():
             self.outcome.set_exception(rejected)

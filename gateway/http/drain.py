@@ -14,6 +14,9 @@ from protocol.inserts import State
 
 STOPPING = "The server is shutting down: rows from this one on were not taken, send them again"
 
+LAST_WORDS_S = 0.5
+"""How long streams that were given up have to say so; one whose client does not read is cut off."""
+
 
 class ServerState(StrEnum):
     """Whether requests are served; ksqlDB answers all but the first of these with 503."""
@@ -30,6 +33,7 @@ class OpenStreams:
     def __init__(self, state: ServerState = ServerState.RUNNING) -> None:
         self.state = state
         self._sessions: set[InsertSession] = set()
+        self._grace_over = False
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -58,6 +62,8 @@ class OpenStreams:
         self._quiet.clear()
         if self.draining:
             _stop(session)
+        if self._grace_over:
+            _abandon(session)
         try:
             yield
         finally:
@@ -66,10 +72,22 @@ class OpenStreams:
                 self._quiet.set()
 
     async def drain(self, deadline_s: float) -> bool:
-        """Stop every stream; True once all have ended, False if some had not by the deadline."""
+        """Stop every stream and wait for its last acks; at the deadline give up those still open.
+
+        They are told where they stand. True if no stream had to be given up.
+        """
         self.state = ServerState.STOPPING
         for session in list(self._sessions):
             _stop(session)
+        if await self._quiet_within(deadline_s):
+            return True
+        self._grace_over = True
+        for session in list(self._sessions):
+            _abandon(session)
+        await self._quiet_within(LAST_WORDS_S)
+        return False
+
+    async def _quiet_within(self, deadline_s: float) -> bool:
         try:
             async with asyncio.timeout(deadline_s):
                 await self._quiet.wait()
@@ -78,6 +96,31 @@ class OpenStreams:
         return True
 
 
+_ADMITTED = (State.OPEN, State.DRAINING, State.FAILING)
+
+
 def _stop(session: InsertSession) -> None:
-    if session.stream.state in (State.OPEN, State.DRAINING, State.FAILING):
+    if session.stream.state in _ADMITTED:
         session.stop(RowRejected(STOPPING, 50303))
+
+
+def _abandon(session: InsertSession) -> None:
+    if session.stream.state in _ADMITTED:
+        session.abandon(RowRejected(_where_it_stands(session), 50303))
+
+
+def _where_it_stands(session: InsertSession) -> str:
+    """What a client needs to know that was not told what became of its rows."""
+    text = "The server is shutting down and does not wait for the acks from this row on. "
+    if session.waiting_bytes:
+        text += "Its disk has not taken all rows: those without an ack may be stored, or not."
+    else:
+        last = session.stream.rows - 1
+        text += f"Rows up to {last} are on the gateway's disk and will be committed, "
+        text += "do not send them again; later rows were not taken."
+    if session.channel is not None:
+        text += (
+            f" Reconnect to channel '{session.channel}': the response header headrace-next-offset "
+            "says which row is wanted next."
+        )
+    return text

@@ -6,6 +6,7 @@ not look (§1.2). Statements wait for a running server, health and identity are 
 
 import time
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 from quart import Blueprint, Quart, Response, request
@@ -15,8 +16,8 @@ from gateway.http.batches import BatchFetches, serve_batch
 from gateway.http.bodies import read_body
 from gateway.http.doors import Doors, HttpLimits
 from gateway.http.negotiation import require_json_accepted
-from protocol.arguments import parse_close_arguments, parse_ksql_arguments
-from protocol.errors import BadRequest, NotFound
+from protocol.arguments import channel_name, parse_close_arguments, parse_ksql_arguments
+from protocol.errors import BadRequest, NotFound, SpoolAway
 
 JSON_TYPE = "application/json"
 
@@ -35,6 +36,7 @@ def add_endpoints(app: Quart, doors: Doors, limits: HttpLimits) -> None:
     _add_statements(documents, doors, limits)
     _add_status(documents, doors)
     _add_identity(documents, doors)
+    _add_channels(documents, doors)
     app.register_blueprint(documents)
     _add_plain(app, doors, limits)
     if doors.batches is not None:
@@ -113,6 +115,44 @@ def _add_identity(documents: Blueprint, doors: Doors) -> None:
         return json_response(metadata.cluster_id(doors.info()))
 
 
+# ── channels ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _add_channels(documents: Blueprint, doors: Doors) -> None:
+    # The framework has decoded the path before it looks at it, so a slash in a name must not
+    # count: the names are taken from the path as it came.
+    @documents.get("/channels/<path:names>", merge_slashes=False)
+    async def channel(names: str) -> Response:
+        doors.open_streams.require_running()
+        parts = _raw_path().removeprefix("/channels/").split("/")
+        if len(parts) != 2:
+            raise NotFound(f"Path not found: {request.path}: it is /channels/<target>/<channel>")
+        target, name = map(_decoded, parts)
+        channel_name(name)
+        source = await doors.sources.resolve(target)
+        found = await doors.intake.channel(source, name)
+        if found is None:
+            raise NotFound(f"Channel '{name}' of {source.name} holds no row and never did")
+        next_offset = {
+            "spooled": found.spooled,
+            "committed": found.committed,
+            "queryable": found.queryable,
+        }
+        return json_response({"target": source.name, "channel": name, "nextOffset": next_offset})
+
+
+def _raw_path() -> str:
+    raw: bytes = request.scope.get("raw_path") or request.path.encode()
+    return raw.split(b"?")[0].decode("latin-1")
+
+
+def _decoded(part: str) -> str:
+    try:
+        return unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest(f"Not UTF-8 once percent-decoded: {part}") from None
+
+
 def _add_plain(app: Quart, doors: Doors, limits: HttpLimits) -> None:
     @app.get("/")
     async def root() -> Response:
@@ -121,6 +161,9 @@ def _add_plain(app: Quart, doors: Doors, limits: HttpLimits) -> None:
     @app.get("/chc/ready")
     async def ready() -> Response:
         doors.open_streams.require_running()
+        health = doors.health()
+        if not health["isHealthy"]:
+            raise SpoolAway(health["details"]["spool"]["state"])
         return json_response({})
 
     @app.get("/chc/live")

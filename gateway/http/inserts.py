@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from gateway.seams import (
     AckLevel,
+    ChannelClaim,
     Intake,
     IntakeStream,
     Source,
@@ -23,9 +24,10 @@ from gateway.seams import (
     SpoolFull,
     TimeEncoding,
 )
+from protocol.arguments import InsertArguments, InsertOptions, parse_insert_options
 from protocol.errors import BadRequest, RowRejected, TooManyRequests
 from protocol.framing import Framing
-from protocol.inserts import InsertsStream, RowsChecked, State, coalesces
+from protocol.inserts import InsertEvent, InsertsStream, RowsChecked, State
 from protocol.rows import Field, RowChecker, RowSchema
 from protocol.timestamps import compile_pattern
 from protocol.types import Base
@@ -58,6 +60,8 @@ class InsertSession:
         self._intake = intake
         self._limits = limits
         self._way_in: IntakeStream | None = None
+        self.channel: str | None = None
+        """the channel that the stream is on, once it is admitted"""
         self._uncredited_bytes = 0
         self._changed = asyncio.Event()
         self._on_disk = asyncio.Event()
@@ -100,28 +104,49 @@ class InsertSession:
         """The body has ended. Raises `BadRequest` if there were no arguments."""
         self._take(self.stream.receive_end(_now_ms()))
 
+    @property
+    def next_offset(self) -> int | None:
+        """Where the channel stood when the stream was admitted to it."""
+        return self._way_in.next_offset if self._way_in is not None else None
+
     async def admit(self) -> None:
         """Find the target and open the way into the spool. Raises `KsqlError`, `PeerGone`."""
         arguments = self.stream.arguments
         assert arguments is not None
         try:
-            level = self._level(arguments.properties.get("headrace.ack"))
-            source = await self._sources.resolve(arguments.target)
-            if level is None:
-                level = source.ack or self._limits.ack
-            self._way_in = await self._intake.open_stream(source, level, self)
+            options = parse_insert_options(arguments.properties)
+            source, way_in = await self._open(arguments, options)
         except SpoolFull as full:
             self._refuse()
             raise TooManyRequests(str(full)) from full
         except BaseException:
             self._refuse()
             raise
+        self._way_in = way_in
         if not self.needs_admission:
-            self._way_in.close()
+            way_in.close()
             raise PeerGone("the stream is gone")
-        checker = RowChecker(row_schema(source), row_limit_bytes=self._limits.row_bytes)
-        coalesced = coalesces(arguments.properties)
-        self._take(self.stream.admit(checker, _now_ms(), coalesced=coalesced))
+        self.channel = options.channel
+        events = self.stream.admit(
+            RowChecker(row_schema(source), row_limit_bytes=self._limits.row_bytes),
+            _now_ms(),
+            coalesced=options.coalesced,
+            duplicates=way_in.duplicates,
+            continues=options.continues,
+        )
+        self._take(events)
+
+    async def _open(
+        self, arguments: InsertArguments, options: InsertOptions
+    ) -> tuple[Source, IntakeStream]:
+        level = self._level(arguments.properties.get("headrace.ack"))
+        claim = None
+        if options.channel is not None:
+            claim = ChannelClaim(name=options.channel, offset=options.offset)
+        source = await self._sources.resolve(arguments.target)
+        if level is None:
+            level = source.ack or self._limits.ack
+        return source, await self._intake.open_stream(source, level, self, channel=claim)
 
     def _refuse(self) -> None:
         """Not a second time, where the peer gave up while it was looked for the target."""
@@ -145,6 +170,11 @@ class InsertSession:
     def stop(self, rejected: RowRejected) -> None:
         """End the stream early; what was taken is still acked, then this error says why."""
         self.stream.stop(rejected)
+        self.on_change()
+
+    def abandon(self, rejected: RowRejected) -> None:
+        """End the stream at the first row whose verdict is not there: no more is waited for."""
+        self.stream.abandon(rejected)
         self.on_change()
 
     def close(self) -> None:
@@ -173,11 +203,25 @@ class InsertSession:
         self.on_change()
         self._on_disk.set()
 
-    def _take(self, checked: list[RowsChecked]) -> None:
-        for rows in checked:
+    def broken(self, seq: int, rejected: RowRejected) -> None:
+        """See `gateway.seams.ReceiptSink`."""
+        self.stream.break_off(seq, rejected)
+        self.on_change()
+        self._on_disk.set()
+
+    def stopped(self, rejected: RowRejected) -> None:
+        """See `gateway.seams.ReceiptSink`."""
+        self.stop(rejected)
+
+    def _take(self, events: list[InsertEvent]) -> None:
+        for event in events:
             assert self._way_in is not None
+            # The first carries the credit for all: none of a read's bytes is given back before.
             credit_bytes, self._uncredited_bytes = self._uncredited_bytes, 0
-            self._way_in.append(rows.first_seq, rows.count, rows.raw, credit_bytes)
+            if isinstance(event, RowsChecked):
+                self._way_in.append(event.first_seq, event.count, event.raw, credit_bytes)
+            else:
+                self._way_in.refuse(event.seq, event.raw, event.rejected, credit_bytes)
         if self._uncredited_bytes and self.stream.state is not State.ADMITTING:
             # No row took these bytes: part of a line, which is bounded by itself, or dropped.
             credit_bytes, self._uncredited_bytes = self._uncredited_bytes, 0

@@ -57,7 +57,7 @@ class QuerySession:
                     first, self._first = self._first, None
                     yield stream.rows(first.raw)
                 async for lines in rows:
-                    yield stream.rows(lines.raw)
+                    yield _frames_of(stream, lines)
             except KsqlError as error:
                 self.broken = True
                 yield stream.error(error)
@@ -66,6 +66,12 @@ class QuerySession:
                 yield stream.end(LIMIT_REACHED if limited else QUERY_COMPLETED)
         finally:
             await query.close()
+
+
+def _frames_of(stream: QueryStream, lines: RowLines) -> list[bytes]:
+    """Rows, and behind them the token of the place after them."""
+    frames = stream.rows(lines.raw)
+    return frames if lines.token is None else frames + stream.token(lines.token)
 
 
 def columns_of(query: RunningQuery) -> list[Column]:

@@ -40,6 +40,22 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class AddressUnusable(Exception):
+    """A port cannot be listened on; the text names it, and the key that names another."""
+
+
+def listen_for(key: str, host: str, port: int) -> socket.socket:
+    """As `listen`, for what the configuration's ``key`` names. Raises `AddressUnusable`."""
+    try:
+        return listen(host, port)
+    except OSError as error:
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise AddressUnusable(
+            f"{where} ({key}) cannot be listened on: {error}. Stop what holds it, or give {key} "
+            "another value; 0 picks a free port"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
     """PEM files of the certificate (with its chain) and of its key."""
@@ -79,6 +95,44 @@ class FrontDoor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
                 await self._connections.until_empty()
+
+
+class SideDoor:
+    """A server beside the front door, on a socket of its own, until it is stopped.
+
+    Without a socket there is none, and starting and stopping it is nothing.
+    """
+
+    streams_max = 100
+    """open streams on one connection"""
+
+    def __init__(self, app: Quart, listener: socket.socket | None) -> None:
+        self._app = app
+        self._listener = listener
+        self._over = asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str | None:
+        """Where it answers."""
+        return address(self._listener) if self._listener is not None else None
+
+    def start(self) -> None:
+        """Answer."""
+        if self._listener is not None:
+            work = serve(
+                self._app, self._listener, streams_max=self.streams_max, stop=self._until_over
+            )
+            self._serving = asyncio.create_task(work)
+
+    async def stop(self) -> None:
+        """Finish what is being answered, within a second or so. May be called again."""
+        self._over.set()
+        if self._serving is not None:
+            await self._serving
+
+    async def _until_over(self) -> None:
+        await self._over.wait()
 
 
 async def serve(

@@ -34,6 +34,9 @@ _log = structlog.get_logger("headrace.http")
 
 LANE_PATHS = frozenset({b"/inserts-stream", b"/insert-stream", b"/query-stream", b"/query"})
 
+NEXT_OFFSET_HEADER = "headrace-next-offset"
+"""Where a stream's channel stood when it was opened: rows below it are held already."""
+
 LINGER_S = 1.0
 """How long a client over HTTP/1.1 may go on sending rows to a stream whose answer is an error."""
 
@@ -115,12 +118,19 @@ async def _inserts(session: InsertSession, doors: Doors, limits: HttpLimits) -> 
         rider = InsertRider(session, lane, overrun_max_bytes=limits.overrun_max_bytes)
         await rider.arguments()
         await session.admit()
-        return _streamed(rider.run(doors.open_streams))
+        return _insert_response(session, rider.run(doors.open_streams))
     pipe = BodyPipe(session, exchange().gate, lingers=request.http_version == "1.1")
     await pipe.read_arguments(aiter(request.body))
     if session.needs_admission:
         await session.admit()
-    return _streamed(pipe.run(doors.open_streams))
+    return _insert_response(session, pipe.run(doors.open_streams))
+
+
+def _insert_response(session: InsertSession, frames: AsyncIterator[bytes]) -> Response:
+    response = _streamed(frames)
+    if session.next_offset is not None:
+        response.headers[NEXT_OFFSET_HEADER] = str(session.next_offset)
+    return response
 
 
 class BodyPipe:

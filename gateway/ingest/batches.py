@@ -9,13 +9,18 @@
                 no answer → ASKING
     VERIFYING   all there → COMMITTED      none of a failed task → WAITING, of an unknown → SEALED
                 a different number → HELD  no answer → VERIFYING      a row is at fault → CUTTING
-    CUTTING     cut → WAITING              cannot be found → HELD     nothing left → COMMITTED
+    CUTTING     cut → WAITING              nothing left → COMMITTED   no line is told → SPLIT
+                cannot be found → HELD
     WAITING     due → SUBMITTING (the next attempt)
 
 Why ``unknown`` goes back to SEALED and not on to the next attempt: a submission whose reply was
 lost may still be travelling. Submitted again under its own id it can be taken only once; under a
 new id both could be. Only a task that is *known* to have failed frees the way for another id,
 since a failed task has lost its locks and cannot publish any more.
+
+Where a task failed for a row that nobody names, the batch is cut in two: the good half commits,
+the other is cut again, down to the row. Each half is a batch with an id of its own, so that each
+is counted by itself.
 """
 
 from collections.abc import Mapping
@@ -23,7 +28,7 @@ from enum import StrEnum
 
 
 class BatchState(StrEnum):
-    """Where a batch stands; COMMITTED, FAILED and HELD are final without an operator."""
+    """Where a batch stands. FAILED and HELD wait for the operator, who may drop it (DROPPED)."""
 
     SEALED = "SEALED"
     SUBMITTING = "SUBMITTING"
@@ -35,6 +40,9 @@ class BatchState(StrEnum):
     COMMITTED = "COMMITTED"
     FAILED = "FAILED"
     HELD = "HELD"
+    SPLIT = "SPLIT"
+    """cut in two: its halves go on as batches of their own"""
+    DROPPED = "DROPPED"
 
 
 class BatchInput(StrEnum):
@@ -57,12 +65,13 @@ class BatchInput(StrEnum):
     CUT = "cut"
     NOT_FOUND = "cannot be found"
     NOTHING_LEFT = "nothing left"
+    NO_LINE = "no line is told"
     DUE = "due"
 
 
 _S, _I = BatchState, BatchInput
 
-FINAL = frozenset({_S.COMMITTED, _S.FAILED, _S.HELD})
+FINAL = frozenset({_S.COMMITTED, _S.FAILED, _S.HELD, _S.SPLIT, _S.DROPPED})
 
 TRANSITIONS: Mapping[tuple[BatchState, BatchInput], BatchState] = {
     (_S.SEALED, _I.SUBMIT): _S.SUBMITTING,
@@ -88,6 +97,7 @@ TRANSITIONS: Mapping[tuple[BatchState, BatchInput], BatchState] = {
     (_S.CUTTING, _I.CUT): _S.WAITING,
     (_S.CUTTING, _I.NOT_FOUND): _S.HELD,
     (_S.CUTTING, _I.NOTHING_LEFT): _S.COMMITTED,
+    (_S.CUTTING, _I.NO_LINE): _S.SPLIT,
     (_S.WAITING, _I.DUE): _S.SUBMITTING,
 }
 

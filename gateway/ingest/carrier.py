@@ -10,7 +10,6 @@ Laws:
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -18,19 +17,18 @@ import structlog
 
 from gateway.ingest.batches import FINAL, BatchInput, BatchState, transition
 from gateway.ingest.content import BatchContent
-from gateway.ingest.receipts import Receipts
+from gateway.ingest.cutting import Cutter
+from gateway.ingest.entries import BatchRecord, DeadLetter, QueueRecord
+from gateway.ingest.parts import CommitterParts
+from gateway.ingest.reader import SpoolReader
 from gateway.ingest.records import persist
-from gateway.ingest.spool import BatchRecord, DeadLetter, QueueRecord, SpoolFile, SpoolReader
-from gateway.ingest.writer import SpoolWriter
 from gateway.seams import (
     Submission,
     SubmissionRefused,
     TaskFailure,
     TaskState,
-    Warehouse,
     WarehouseUnreachable,
 )
-from protocol.errors import RowRejected
 
 _log = structlog.get_logger("headrace.committer")
 
@@ -41,15 +39,8 @@ _OF_TASK = {
     TaskState.FAILED: _I.FAILURE,
 }
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitterTimes:
-    """``poll_s`` between two looks at running tasks; back-off from ``retry_s`` to its cap."""
-
-    poll_s: float
-    retry_s: float
-    retry_max_s: float
-    queryable_max_s: float = 600.0
+ATTEMPTS_TO_ALERT = 5
+"""Failed attempts after which each further one is told as an error."""
 
 
 @dataclass(slots=True)
@@ -65,6 +56,16 @@ class Live:
     cut: bool = False
     verdict: asyncio.Future[BatchInput] | None = None
     failed_known: bool = False
+    has_slot: bool = False
+    """whether the next submission has its slot already"""
+    halves: list[str] = field(default_factory=list)
+    """ids of the batches that it was cut into"""
+    since: float = 0.0
+    """loop time at which it was taken up"""
+
+    def take_slot(self) -> None:
+        """The next submission has its slot."""
+        self.has_slot = True
 
     def content(self, reader: SpoolReader) -> BatchContent:
         """The bytes that the current attempt sends."""
@@ -74,19 +75,10 @@ class Live:
 class BatchCarrier:
     """Carries batches to a final state."""
 
-    def __init__(
-        self,
-        warehouse: Warehouse,
-        writer: SpoolWriter,
-        reader: SpoolReader,
-        receipts: Receipts,
-        times: CommitterTimes,
-    ) -> None:
-        self._warehouse = warehouse
-        self._writer = writer
-        self._reader = reader
-        self._receipts = receipts
-        self._times = times
+    def __init__(self, parts: CommitterParts) -> None:
+        self._parts = parts
+        self._warehouse = parts.warehouse
+        self._cutter = Cutter(parts)
         self._actions: Mapping[BatchState, Callable[[Live], Awaitable[BatchInput]]] = {
             _S.SEALED: self._start,
             _S.SUBMITTING: self._submit,
@@ -123,19 +115,21 @@ class BatchCarrier:
 
     async def _start(self, live: Live) -> BatchInput:
         resumed, live.resumed = live.resumed, False
+        if resumed:
+            self._warehouse.resumed(self._submission(live))
         return _I.RESUME if resumed else _I.SUBMIT
 
     async def _submit(self, live: Live) -> BatchInput:
-        content = live.content(self._reader)
-        submission = Submission(
-            batch_id=live.batch.id,
-            task_id=live.batch.task_id,
-            spec=live.queue.spec,
-            rows=content.rows,
-            content=content,
-        )
+        if not live.has_slot:
+            await self._parts.turns.wait(live.take_slot)
         try:
-            await self._warehouse.submit(submission)
+            return await self._send(live)
+        finally:
+            live.has_slot = False
+
+    async def _send(self, live: Live) -> BatchInput:
+        try:
+            await self._warehouse.submit(self._submission(live))
         except WarehouseUnreachable as lost:
             _log.warning("no reply to a submission", batch=live.batch.id, error=str(lost))
             return _I.NO_ANSWER
@@ -143,6 +137,16 @@ class BatchCarrier:
             live.failure = TaskFailure(code="SubmissionRefused", message=str(refused))
             return _I.REFUSED
         return _I.TAKEN
+
+    def _submission(self, live: Live) -> Submission:
+        content = live.content(self._parts.reader)
+        return Submission(
+            batch_id=live.batch.id,
+            task_id=live.batch.task_id,
+            spec=live.queue.spec,
+            rows=content.rows,
+            content=content,
+        )
 
     async def _watch(self, live: Live) -> BatchInput:
         live.verdict = asyncio.get_running_loop().create_future()
@@ -162,7 +166,7 @@ class BatchCarrier:
         return _I.UNKNOWN if state is None else _OF_TASK[state]
 
     async def _verify(self, live: Live) -> BatchInput:
-        expected = live.content(self._reader).rows
+        expected = live.content(self._parts.reader).rows
         try:
             if live.failed_known:
                 live.failure = await self._warehouse.failure(live.batch.task_id)
@@ -182,70 +186,49 @@ class BatchCarrier:
         return _I.ROW_AT_FAULT if live.failure.data_error else _I.NONE_OF_FAILED
 
     async def _cut(self, live: Live) -> BatchInput:
-        """Take the row that failed the task out, so that the others can commit."""
-        content, failure = live.content(self._reader), live.failure
-        assert failure is not None
-        line = content.sealed_line(failure.line) if failure.line else 0
-        raw = await asyncio.to_thread(content.line, line) if line else None
-        if raw is None:
+        """Take the row that failed the task out, or halve the batch, so that others can commit."""
+        assert live.failure is not None
+        content = live.content(self._parts.reader)
+        if live.failure.line is None and content.rows > 1:
+            halves = await self._cutter.halve(live.batch, content)
+            if isinstance(halves, str):
+                live.failure = replace(live.failure, message=f"{live.failure.message} ({halves})")
+                return _I.NOT_FOUND
+            live.halves = halves
+            return _I.NO_LINE
+        letter = await self._cutter.cut_out(live.batch, content, live.failure)
+        if letter is None:
             return _I.NOT_FOUND
-        letter = DeadLetter(
-            batch=live.batch.number,
-            line=line,
-            code=failure.code,
-            message=failure.message,
-            at_ms=int(time.time() * 1000),
-            raw=raw,
-        )
-        number, attempt = live.batch.number, live.batch.attempt + 1
-
-        def bury(spool: SpoolFile) -> None:
-            # With the next attempt's number: a line of the failed attempt counts in the rows that
-            # it had, so after a restart nobody may ask about it once a row less is left.
-            spool.bury(letter)
-            spool.move(number, _S.SEALED, attempt, failure.message)
-
         failed_task = live.batch.task_id
-        await persist(self._writer, bury, self._times.retry_s)
-        live.batch = replace(live.batch, attempt=attempt)
-        await self.release(failed_task)
+        live.batch = replace(live.batch, attempt=live.batch.attempt + 1)
         live.letters.append(letter)
-        await self._refuse_row(live, letter)
+        await self.release(failed_task)
         live.cut = True
         return _I.CUT if content.rows > 1 else _I.NOTHING_LEFT
-
-    async def _refuse_row(self, live: Live, letter: DeadLetter) -> None:
-        chunks = await asyncio.to_thread(self._reader.chunks, live.batch)
-        place = self._receipts.locate(chunks, letter.line)
-        _log.warning("row to dead letters", batch=live.batch.id, line=letter.line)
-        sink, seq = place or (None, 0)
-        if sink is not None:
-            sink.failed(seq, RowRejected(_row_text(letter), 50000))
 
     async def _wait(self, live: Live) -> BatchInput:
         """Between attempts. The next attempt's number is on disk before it is submitted."""
         if live.cut:
             live.cut = False
             return _I.DUE
-        await self.release(live.batch.task_id)
+        failed_task = live.batch.task_id
+        why = live.failure.message if live.failure else None
+        live.batch = replace(live.batch, error=why)
+        if live.batch.attempt >= ATTEMPTS_TO_ALERT:
+            _log.error("a batch fails again", task=failed_task, error=why)
+        await self.release(failed_task)
         await self._back_off(live)
-        live.batch = replace(live.batch, attempt=live.batch.attempt + 1)
-        number, attempt = live.batch.number, live.batch.attempt
-        error = live.failure.message if live.failure else None
+        batch = live.batch = replace(live.batch, attempt=live.batch.attempt + 1)
         await persist(
-            self._writer,
-            lambda spool: spool.move(number, _S.SEALED, attempt, error),
-            self._times.retry_s,
+            self._parts.writer,
+            lambda spool: spool.move(batch.number, _S.SEALED, batch.attempt, why),
+            self._parts.times.retry_s,
         )
         return _I.DUE
 
     async def _back_off(self, live: Live) -> None:
         """Wait longer each time, with jitter so that batches do not come back together."""
-        times = self._times
+        times = self._parts.times
         delay_s = min(times.retry_max_s, times.retry_s * 2**live.retries)
         live.retries = min(live.retries + 1, 30)
-        await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
-
-
-def _row_text(letter: DeadLetter) -> str:
-    return f"Error in processing inserts. {letter.code}: {letter.message}"
+        await self._warehouse.wait(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret

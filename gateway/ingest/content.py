@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from gateway.ingest.spool import BatchRecord, DeadLetter, SpoolReader
+from gateway.ingest.entries import BatchRecord, ChunkRecord, DeadLetter, Place
+from gateway.ingest.reader import SpoolReader, lines_between
 
 
 class BatchContent:
@@ -11,9 +12,9 @@ class BatchContent:
     def __init__(self, reader: SpoolReader, batch: BatchRecord, letters: list[DeadLetter]) -> None:
         self._reader = reader
         self._batch = batch
-        self._dead = sorted(letter.line for letter in letters)
+        self._dead = sorted(letter.line for letter in letters if letter.line is not None)
         self.rows = batch.rows - len(letters)
-        self.size_bytes = batch.size_bytes - sum(len(letter.raw) for letter in letters)
+        self.size_bytes = batch.size_bytes - sum(letter.sealed_bytes for letter in letters)
 
     def read(self, start: int = 0) -> Iterator[bytes]:
         """See `gateway.seams.BatchBytes`. Blocks on the disk."""
@@ -38,6 +39,27 @@ class BatchContent:
                 return piece.split(b"\n", line)[line - 1] + b"\n"
             line -= count
         return None
+
+    def bytes_before(self, line: int) -> int:
+        """Bytes of the sealed batch in its first ``line`` lines."""
+        size = 0
+        for piece in self._reader.content(self._batch):
+            count = piece.count(b"\n")
+            if line <= count:
+                return size + len(lines_between(piece, 0, line))
+            line -= count
+            size += len(piece)
+        return size
+
+
+def place_of(batch: BatchRecord, chunks: list[ChunkRecord], line: int) -> Place | None:
+    """Where the 1-based ``line`` of a sealed batch lies; ``chunks`` are those it lies in."""
+    row = batch.first_row + line - 1
+    for chunk in chunks:
+        if row < chunk.rows:
+            return Place(chunk.id, row)
+        row -= chunk.rows
+    return None
 
 
 def without_lines(pieces: Iterator[bytes], dead: list[int]) -> Iterator[bytes]:

@@ -1,33 +1,39 @@
 """The intake: from a checked chunk of rows to the spool, and word back once it is on disk.
 
 Nothing waits here: `append` hands over and returns. What bounds memory is the credit that the
-stream's own shell withholds until `ReceiptSink.spooled` tells it that bytes are on disk. While the
-spool has no room, rows are held back unwritten (so no credit flows and clients stall); a stream
-that is held longer than the stall deadline fails at its first held row with 42900, and what it
-sent before stays.
+stream's own shell withholds until `ReceiptSink.spooled` tells it that bytes are on disk. While
+there is no room (`capacity`), rows are held back unwritten, so no credit flows and clients stall;
+a stream that is held longer than the stall deadline ends at its first held row with 42900, and
+what it sent before stays.
+
+Channels are opened through the writer, behind all rows that were handed over before: what the
+channel says then is final for the stream that had it.
 """
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from gateway.ingest.capacity import Capacity
+from gateway.ingest.channels import ChannelLookup, Opening, open_channel
+from gateway.ingest.entries import ChunkRecord, QueueRecord
+from gateway.ingest.intake_stream import SpoolStream, Way
 from gateway.ingest.receipts import Receipt, Receipts
-from gateway.ingest.spool import ChunkRecord, QueueRecord
-from gateway.ingest.writer import RowsToWrite, SpoolFailed, SpoolWriter
-from gateway.seams import AckLevel, InsertSpec, IntakeStream, ReceiptSink, Source, SpoolFull
-from protocol.errors import InternalError, RowRejected
+from gateway.ingest.spool import SpoolFile
+from gateway.ingest.writer import OnChannel, RefusedRow, RowsToWrite, SpoolFailed, SpoolWriter
+from gateway.seams import (
+    AckLevel,
+    ChannelClaim,
+    ChannelOffsets,
+    InsertSpec,
+    IntakeStream,
+    ReceiptSink,
+    Source,
+    SpoolFull,
+)
+from protocol.errors import BadRequest, RowRejected, SpoolAway, TooManyRequests
 
-SPOOL_FULL = "The spool is full and the warehouse does not keep up: try again later"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntakeLimits:
-    """``spool_bytes``: rows kept on disk at the most. ``stall_s``: how long rows wait for room."""
-
-    spool_bytes: int
-    stall_s: float
+FENCED = "A newer connection has taken channel '{}' over: this stream is fenced"
 
 
 class SpoolIntake:
@@ -37,52 +43,127 @@ class SpoolIntake:
         self,
         writer: SpoolWriter,
         receipts: Receipts,
-        limits: IntakeLimits,
+        capacity: Capacity,
         chunk_added: Callable[[ChunkRecord], None],
+        lookup: ChannelLookup | None = None,
     ) -> None:
         self._writer = writer
         self._receipts = receipts
-        self._limits = limits
+        self._capacity = capacity
         self._chunk_added = chunk_added
+        self._lookup = lookup
         self._queues: dict[tuple[str, InsertSpec], QueueRecord] = {}
-        self._stored_bytes = 0
-        self._held: deque[tuple[SpoolStream, RowsToWrite, int]] = deque()
+        self._held: deque[tuple[SpoolStream, RowsToWrite | RefusedRow, int]] = deque()
+        self._holders: dict[tuple[str, str], SpoolStream] = {}
         self._newest: ChunkRecord | None = None
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes of rows on disk."""
-        return self._stored_bytes
-
-    @property
-    def has_room(self) -> bool:
-        """Whether rows may be written now."""
-        return self._stored_bytes < self._limits.spool_bytes
 
     def recovered(self, queues: list[QueueRecord], stored_bytes: int) -> None:
         """What the spool held when it was opened."""
         self._queues = {(queue.source, queue.spec): queue for queue in queues}
-        self._stored_bytes = stored_bytes
+        self._capacity.stored_bytes = stored_bytes
 
-    async def open_stream(self, source: Source, level: AckLevel, sink: ReceiptSink) -> IntakeStream:
+    async def open_stream(
+        self,
+        source: Source,
+        level: AckLevel,
+        sink: ReceiptSink,
+        channel: ChannelClaim | None = None,
+    ) -> IntakeStream:
         """See `gateway.seams.Intake`."""
-        if not self.has_room:
-            raise SpoolFull(SPOOL_FULL)
+        if self._writer.fault is not None:
+            raise SpoolAway(self._writer.fault)
+        if (full := self._capacity.full()) is not None:
+            raise SpoolFull(full)
+        try:
+            queue = await self._queue(source)
+            if channel is None:
+                return SpoolStream(self, Way(queue.id, level, sink))
+            return await self._open_on(source, queue, level, sink, channel)
+        except SpoolFailed as failed:
+            raise SpoolAway(str(failed)) from failed
+
+    async def channel(self, source: Source, name: str) -> ChannelOffsets | None:
+        """See `gateway.seams.Intake`."""
+        assert self._lookup is not None
+        return await self._lookup.offsets(source.name, name)
+
+    async def until_queryable(self, stream: SpoolStream, offset: int) -> bool:
+        """Wait until the stream's channel is queryable below ``offset``; False: not in time."""
+        assert self._lookup is not None
+        source, name = next(key for key, holder in self._holders.items() if holder is stream)
+        return await self._lookup.until_queryable(source, name, offset)
+
+    @property
+    def holders(self) -> list[SpoolStream]:
+        """Streams that hold a channel now."""
+        return list(self._holders.values())
+
+    async def _queue(self, source: Source) -> QueueRecord:
         key = (source.name, source.spec)
         queue = self._queues.get(key)
         if queue is None:
-            try:
-                queue = await self._writer.record(lambda spool: spool.queue(*key))
-            except SpoolFailed as failed:
-                raise InternalError(str(failed)) from failed
-            self._queues[key] = queue
-        return SpoolStream(self, queue.id, level, sink)
+            queue = self._queues[key] = await self._writer.record(lambda spool: spool.queue(*key))
+        return queue
 
-    def freed(self, size_bytes: int) -> None:
-        """Room has come back."""
-        self._stored_bytes -= size_bytes
+    # ── channels ──
+
+    async def _open_on(
+        self,
+        source: Source,
+        queue: QueueRecord,
+        level: AckLevel,
+        sink: ReceiptSink,
+        claim: ChannelClaim,
+    ) -> IntakeStream:
+        key = (source.name, claim.name)
+
+        def opening(spool: SpoolFile) -> Opening:
+            return open_channel(spool, source.name, claim, self._capacity.channels_max)
+
+        if key in self._holders:
+            # A claim that is refused anyway must not cost the one who has the channel its stream.
+            _require(await self._writer.record(opening), claim)
+            self._fence(key)
+        stream = SpoolStream(self, Way(queue.id, level, sink))
+        self._holders[key] = stream
+        try:
+            opened = await self._writer.record(opening)
+            _require(opened, claim)
+        except BaseException:
+            self._let_go(key, stream)
+            raise
+        if self._holders.get(key) is not stream:
+            raise BadRequest(FENCED.format(claim.name))
+        stream.closed = lambda: self._let_go(key, stream)
+        self._settle_duplicates(stream, opened)
+        return stream
+
+    def _fence(self, key: tuple[str, str]) -> None:
+        """Whoever has the channel takes no more rows; those of it that are held back go unsaid."""
+        holder = self._holders.pop(key, None)
+        # One that is being opened finds out by itself that it is not the holder any more.
+        if holder is not None and holder.next_offset is not None:
+            holder.end_at(self._first_held(holder), RowRejected(FENCED.format(key[1]), 40000))
+
+    def _let_go(self, key: tuple[str, str], stream: SpoolStream) -> None:
+        if self._holders.get(key) is stream:
+            del self._holders[key]
+
+    def _settle_duplicates(self, stream: SpoolStream, opened: Opening) -> None:
+        """What came before gets the verdict that it had, or is waited for where it lies."""
+        stream.on_channel(OnChannel(opened.channel, opened.first_offset), opened)
+        for stretch, seq, count in opened.waiting():
+            at_row = stretch.at_row + opened.first_offset + seq - stretch.first_offset
+            receipt = stream.receipt(seq, count, at_row)
+            if receipt is not None:
+                self._receipts.add(stretch.queue, stretch.chunk, receipt)
+
+    # ── rows ──
+
+    def look_again(self) -> None:
+        """Room may have come back."""
         moved: set[SpoolStream] = set()
-        while self._held and self.has_room:
+        while self._held and self._capacity.full() is None:
             stream, rows, _ = self._held.popleft()
             moved.add(stream)
             self._hand_over(rows)
@@ -92,96 +173,66 @@ class SpoolIntake:
         for stream, _, first_seq in self._held:
             if stream in moved and stream not in still:
                 still.add(stream)
-                stream.stalled(first_seq, self._limits.stall_s)
+                stream.stalled(first_seq, self._capacity.stall_s)
 
-    def take(self, stream: "SpoolStream", rows: RowsToWrite, first_seq: int) -> None:
+    def freed(self, size_bytes: int) -> None:
+        """Room has come back."""
+        self._capacity.stored_bytes -= size_bytes
+        self.look_again()
+
+    def take(self, stream: SpoolStream, rows: RowsToWrite | RefusedRow, first_seq: int) -> None:
         """Write rows, or hold them while there is no room."""
-        if self.has_room and not self._held:
+        if not self._held and self._capacity.full() is None:
             self._hand_over(rows)
             return
         self._held.append((stream, rows, first_seq))
-        stream.stalled(first_seq, self._limits.stall_s)
+        stream.stalled(first_seq, self._capacity.stall_s)
 
-    def drop(self, stream: "SpoolStream") -> None:
+    def drop(self, stream: SpoolStream) -> None:
         """Forget rows of a stream that are held back."""
         self._held = deque(item for item in self._held if item[0] is not stream)
 
-    def spooled(self, chunk: ChunkRecord, receipt: Receipt) -> None:
+    def why_full(self) -> str:
+        """What rows that are held back are told."""
+        return self._capacity.full() or "The spool had no room for too long"
+
+    @property
+    def letters_limit_bytes(self) -> int:
+        """Bytes of rows among the open dead letters."""
+        return self._capacity.letters_limit_bytes
+
+    def spooled(self, chunk: ChunkRecord, receipt: Receipt | None) -> None:
         """Rows are on disk. Several streams may share the chunk; it is told on once."""
         if chunk is not self._newest:
             self._newest = chunk
             self._chunk_added(chunk)
-        self._receipts.add(chunk, receipt)
+        if receipt is not None:
+            self._receipts.add(chunk.queue, chunk.id, receipt)
 
-    def _hand_over(self, rows: RowsToWrite) -> None:
-        self._stored_bytes += len(rows.raw)
+    def _first_held(self, stream: SpoolStream) -> int | None:
+        return next((seq for held, _, seq in self._held if held is stream), None)
+
+    def _hand_over(self, rows: RowsToWrite | RefusedRow) -> None:
+        if isinstance(rows, RowsToWrite):
+            self._capacity.stored_bytes += len(rows.raw)
         self._writer.append(rows)
 
 
-class SpoolStream:
-    """Implements `gateway.seams.IntakeStream`."""
+def _require(opened: Opening, claim: ChannelClaim) -> None:
+    """Refuse a claim that the channel does not take. Raises `KsqlError`."""
+    if opened.no_room:
+        raise TooManyRequests(
+            f"Channel '{claim.name}' is new, and there are as many as may be: raise "
+            "ingest.channels_max, or use a channel that is known"
+        )
+    if opened.first_offset > opened.next_offset:
+        raise BadRequest(
+            f"headrace.offset {opened.first_offset} is above the next offset "
+            f"{opened.next_offset} of channel '{claim.name}': rows between them are missing. "
+            f"Send from {opened.next_offset} on."
+        )
 
-    def __init__(self, intake: SpoolIntake, queue: int, level: AckLevel, sink: ReceiptSink) -> None:
-        self.waiting_bytes = 0
-        self._given_up = False
-        self._intake = intake
-        self._queue = queue
-        self._level = level
-        self._sink: ReceiptSink | None = sink
-        self._deadline: asyncio.TimerHandle | None = None
 
-    def append(self, first_seq: int, count: int, raw: bytes, credit_bytes: int) -> None:
-        """See `gateway.seams.IntakeStream`."""
-        if self._sink is None or self._given_up:
-            return
-        size_bytes = len(raw)
-        self.waiting_bytes += size_bytes
-
-        def written(chunk: ChunkRecord | None, failed: SpoolFailed | None) -> None:
-            self.waiting_bytes -= size_bytes
-            if chunk is None:
-                self._intake.freed(size_bytes)
-                self._refuse(first_seq, RowRejected(str(failed), 50000))
-            else:
-                self._spooled(chunk, first_seq, count, credit_bytes)
-
-        rows = RowsToWrite(self._queue, raw, count, int(time.time() * 1000), written)
-        self._intake.take(self, rows, first_seq)
-
-    def close(self) -> None:
-        """See `gateway.seams.IntakeStream`."""
-        self._sink = None
-        self.stall_ended()
-        self._intake.drop(self)
-
-    def stalled(self, first_seq: int, stall_s: float) -> None:
-        """Rows from ``first_seq`` on are held back: give up if they still are after so long."""
-        if self._deadline is None:
-            loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(stall_s, self._give_up, first_seq)
-
-    def stall_ended(self) -> None:
-        """Rows move again."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _give_up(self, first_seq: int) -> None:
-        """Take no more; rows that are on their way to the disk are acked all the same."""
-        self._deadline = None
-        self._given_up = True
-        self._intake.drop(self)
-        self._refuse(first_seq, RowRejected(SPOOL_FULL, 42900))
-
-    def _spooled(self, chunk: ChunkRecord, first_seq: int, count: int, credit_bytes: int) -> None:
-        at_once = self._level is AckLevel.SPOOLED
-        waiting = None if at_once else self._sink
-        self._intake.spooled(chunk, Receipt(waiting, self._level, first_seq, count))
-        if self._sink is not None:
-            self._sink.spooled(credit_bytes)
-            if at_once:
-                self._sink.settled(first_seq, first_seq + count)
-
-    def _refuse(self, seq: int, rejected: RowRejected) -> None:
-        if self._sink is not None:
-            self._sink.failed(seq, rejected)
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)

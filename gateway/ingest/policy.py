@@ -8,9 +8,9 @@ shrink back to what has gathered within the age when it is not.
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from gateway.ingest.spool import ChunkRecord
+from gateway.ingest.entries import ChunkRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,8 @@ class Range:
     last_chunk: int
     rows: int
     size_bytes: int
+    oldest_at: float = 0.0
+    """when its first chunk was spooled"""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,10 @@ class BatchPolicy:
         """Rows in no batch yet."""
         return sum(gathering.rows for gathering in self._queues.values())
 
+    def hurry(self) -> None:
+        """Rows wait for nothing any more: whatever there is becomes a batch."""
+        self._limits = replace(self._limits, age_s=0.0)
+
     def add(self, chunk: ChunkRecord, now: float) -> None:
         """A chunk was spooled at ``now``."""
         gathering = self._queues.setdefault(chunk.queue, _Gathering())
@@ -70,12 +76,17 @@ class BatchPolicy:
 
     def due_at(self) -> float | None:
         """When the next queue reaches its age; None if nothing waits."""
-        oldest = [gathering.chunks[0][1] for gathering in self._queues.values()]
-        return min(oldest) + self._limits.age_s if oldest else None
+        oldest = self.oldest_at()
+        return None if oldest is None else oldest + self._limits.age_s
+
+    def oldest_at(self) -> float | None:
+        """When the oldest row was spooled that is in no batch; None if nothing waits."""
+        return min((gathering.chunks[0][1] for gathering in self._queues.values()), default=None)
 
     def take(self, queue: int) -> Range:
         """Take a prefix of the queue's chunks, within the limits, at least one chunk."""
         gathering = self._queues[queue]
+        oldest_at = gathering.chunks[0][1]
         taken = list(self._prefix(gathering))
         for chunk in taken:
             gathering.chunks.popleft()
@@ -89,6 +100,7 @@ class BatchPolicy:
             last_chunk=taken[-1].id,
             rows=sum(chunk.rows for chunk in taken),
             size_bytes=sum(chunk.size_bytes for chunk in taken),
+            oldest_at=oldest_at,
         )
 
     def _prefix(self, gathering: _Gathering) -> Iterable[ChunkRecord]:

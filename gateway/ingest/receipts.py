@@ -1,83 +1,91 @@
 """Receipts: who waits for which rows, from the spool to the last level.
 
-A receipt remembers that rows ``[first_seq, first_seq + count)`` of a stream lie in a chunk. It
-lives in memory only: after a crash no client waits any more, and one that comes back resends.
+A receipt remembers that rows ``[first_seq, first_seq + count)`` of a stream lie in a chunk, at a
+row of it and on. It lives in memory only: after a crash no client waits any more, and one that
+comes back on its channel and sends the same rows again gets receipts for where they lie already.
 
-Law: a receipt is settled at its own level and only once, or its row fails.
+Law: a row of a receipt is settled at its own level and only once, or it fails.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.ingest.spool import ChunkRecord
+from gateway.ingest.entries import BatchRecord, Place
 from gateway.seams import AckLevel, ReceiptSink
+from protocol.errors import RowRejected
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A stretch of one stream's rows inside a chunk; ``sink`` None: nobody waits (any more)."""
+    """A stretch of one stream's rows inside a chunk, from row ``at_row`` of it on."""
 
-    sink: ReceiptSink | None
+    sink: ReceiptSink
     level: AckLevel
     first_seq: int
     count: int
+    at_row: int
 
     def settle(self) -> None:
         """Tell the stream that its rows hold the level it asked for."""
-        if self.sink is not None:
-            self.sink.settled(self.first_seq, self.first_seq + self.count)
+        self.sink.settled(self.first_seq, self.first_seq + self.count)
+
+    def between(self, start: int, end: int | None) -> "Receipt | None":
+        """The part of it in rows ``[start, end)`` of the chunk; None for the chunk's end."""
+        first = max(self.at_row, start)
+        stop = self.at_row + self.count
+        last = stop if end is None else min(stop, end)
+        if first >= last:
+            return None
+        if (first, last) == (self.at_row, stop):
+            return self
+        seq = self.first_seq + first - self.at_row
+        return Receipt(self.sink, self.level, seq, last - first, first)
 
 
 class Receipts:
-    """Receipts of every queue, in the order of its chunks."""
+    """Receipts of every queue, by the chunk they lie in."""
 
     def __init__(self) -> None:
-        self._queues: dict[int, deque[tuple[ChunkRecord, list[Receipt]]]] = {}
+        self._queues: dict[int, dict[int, list[Receipt]]] = {}
 
-    def add(self, chunk: ChunkRecord, receipt: Receipt) -> None:
-        """Rows were spooled in ``chunk``; receipts of one chunk come in the order of its rows."""
-        chunks = self._queues.setdefault(chunk.queue, deque())
-        if not chunks or chunks[-1][0].id != chunk.id:
-            chunks.append((chunk, []))
-        chunks[-1][1].append(receipt)
+    def add(self, queue: int, chunk: int, receipt: Receipt) -> None:
+        """Somebody waits for rows of a chunk."""
+        self._queues.setdefault(queue, {}).setdefault(chunk, []).append(receipt)
 
-    def take(self, queue: int, first_chunk: int, last_chunk: int) -> list[Receipt]:
-        """Take the receipts of a batch's chunks out, in order."""
+    def take(self, batch: BatchRecord) -> list[Receipt]:
+        """Take the receipts of a batch's rows out, in the order of chunks."""
+        chunks = self._queues.get(batch.queue)
+        if chunks is None:
+            return []
+        found = sorted(chunk for chunk in chunks if batch.first_chunk <= chunk <= batch.last_chunk)
         taken: list[Receipt] = []
-        kept: deque[tuple[ChunkRecord, list[Receipt]]] = deque()
-        chunks = self._queues.get(queue, deque())
-        while chunks and chunks[0][0].id <= last_chunk:
-            chunk, receipts = chunks.popleft()
-            if chunk.id < first_chunk:
-                kept.append((chunk, receipts))
-            else:
-                taken.extend(receipts)
-        chunks.extendleft(reversed(kept))
+        for chunk in found:
+            start = batch.first_row if chunk == batch.first_chunk else 0
+            end = batch.end_row if chunk == batch.last_chunk else None
+            taken += self._cut_out(chunks, chunk, start, end)
         if not chunks:
-            self._queues.pop(queue, None)
+            del self._queues[batch.queue]
         return taken
 
-    def locate(
-        self, chunks: Iterable[ChunkRecord], line: int
-    ) -> tuple[ReceiptSink | None, int] | None:
-        """The stream and sequence number of the 1-based ``line`` of a batch made of ``chunks``.
+    def fail(self, queue: int, place: Place, rejected: RowRejected) -> None:
+        """A row will never be stored: whoever waits for it hears so, and waits for the rest."""
+        chunks = self._queues.get(queue, {})
+        for receipt in self._cut_out(chunks, place.chunk, place.row, place.row + 1):
+            receipt.sink.failed(receipt.first_seq, rejected)
 
-        None where the row came before this process started.
-        """
-        for chunk in chunks:
-            if line > chunk.rows:
-                line -= chunk.rows
-                continue
-            for receipt in self._of(chunk):
-                if line <= receipt.count:
-                    return receipt.sink, receipt.first_seq + line - 1
-                line -= receipt.count
-            return None
-        return None
+    @staticmethod
+    def _cut_out(
+        chunks: dict[int, list[Receipt]], chunk: int, start: int, end: int | None
+    ) -> list[Receipt]:
+        """Take rows ``[start, end)`` of a chunk out of its receipts."""
+        whole = chunks.pop(chunk, [])
+        if start == 0 and end is None:
+            return whole
+        rest = [*_parts(whole, 0, start), *(() if end is None else _parts(whole, end, None))]
+        if rest:
+            chunks[chunk] = rest
+        return list(_parts(whole, start, end))
 
-    def _of(self, chunk: ChunkRecord) -> list[Receipt]:
-        for known, receipts in self._queues.get(chunk.queue, ()):
-            if known.id == chunk.id:
-                return receipts
-        return []
+
+def _parts(receipts: Iterable[Receipt], start: int, end: int | None) -> Iterable[Receipt]:
+    return (part for receipt in receipts if (part := receipt.between(start, end)) is not None)

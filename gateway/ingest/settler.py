@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import structlog
 
 from gateway.ingest.batches import BatchState
-from gateway.ingest.carrier import CommitterTimes, Live
-from gateway.ingest.receipts import Receipt, Receipts
+from gateway.ingest.carrier import Live
+from gateway.ingest.entries import BatchRecord, QueueRecord
+from gateway.ingest.parts import CommitterParts
+from gateway.ingest.receipts import Receipt
 from gateway.ingest.records import persist
-from gateway.ingest.spool import BatchRecord, QueueRecord, SpoolReader
-from gateway.ingest.writer import SpoolWriter
-from gateway.seams import AckLevel, Warehouse, WarehouseUnreachable
+from gateway.seams import AckLevel, WarehouseUnreachable
 from protocol.errors import RowRejected
 
 _log = structlog.get_logger("headrace.committer")
@@ -35,56 +35,61 @@ class Committed:
 class Settler:
     """Finishes batches."""
 
-    def __init__(
-        self,
-        *,
-        warehouse: Warehouse,
-        writer: SpoolWriter,
-        reader: SpoolReader,
-        receipts: Receipts,
-        times: CommitterTimes,
-        committed: Callable[[Committed], None],
-    ) -> None:
-        self._warehouse = warehouse
-        self._writer = writer
-        self._reader = reader
-        self._receipts = receipts
-        self._times = times
+    def __init__(self, parts: CommitterParts, committed: Callable[[Committed], None]) -> None:
+        self._parts = parts
         self._committed = committed
         self.held: dict[int, BatchRecord] = {}
         """batches that wait for the operator"""
 
     async def finish(self, live: Live, tasks: asyncio.TaskGroup) -> None:
         """Record the final state and tell whoever waits; ``tasks`` has what takes longer."""
-        batch, state = live.batch, live.batch.state
-        error = live.failure.message if live.failure and state is not _S.COMMITTED else None
-        now_ms = int(time.time() * 1000)
-        if state is _S.HELD:
-            number, attempt = batch.number, batch.attempt
-            await persist(
-                self._writer,
-                lambda spool: spool.move(number, state, attempt, error),
-                self._times.retry_s,
-            )
-        else:
-            commit_seq = await persist(
-                self._writer,
-                lambda spool: spool.finish(batch.number, state, now_ms, error),
-                self._times.retry_s,
-            )
-            live.batch = replace(batch, commit_seq=commit_seq)
-        receipts = self._receipts.take(batch.queue, batch.first_chunk, batch.last_chunk)
+        state = live.batch.state
         if state is _S.COMMITTED:
-            self._settle(live, receipts, tasks)
+            await self.commit(live, tasks)
+            return
+        error = live.failure.message if live.failure else None
+        batch = live.batch = replace(live.batch, error=error)
+        if state is _S.HELD:
+            await self._record_held(batch)
         else:
-            _log.error("batch cannot go on", batch=batch.id, state=state, error=error)
-            self.held[batch.number] = replace(batch, error=error)
-            self._fail_all(receipts, f"Error in processing inserts. Batch {batch.id}: {error}")
+            now_ms = int(time.time() * 1000)
+            await persist(
+                self._parts.writer,
+                lambda spool: spool.finish(batch, state, now_ms, error),
+                self._parts.times.retry_s,
+            )
+        _log.error("batch cannot go on", batch=batch.id, state=state, error=error)
+        self.held[batch.number] = batch
+        self.fail_all(batch, f"Error in processing inserts. Batch {batch.id}: {error}")
+
+    async def commit(self, live: Live, tasks: asyncio.TaskGroup) -> None:
+        """The batch is committed: on disk first, then for all who wait."""
+        batch = live.batch
+        now_ms = int(time.time() * 1000)
+        queryable = self._parts.warehouse.queryable_at_commit
+        commit_seq = await persist(
+            self._parts.writer,
+            lambda spool: spool.finish(batch, _S.COMMITTED, now_ms, None, queryable=queryable),
+            self._parts.times.retry_s,
+        )
+        live.batch = replace(batch, state=_S.COMMITTED, commit_seq=commit_seq, error=None)
+        self._settle(live, self._parts.receipts.take(batch), tasks)
+
+    def fail_all(self, batch: BatchRecord, message: str) -> None:
+        """Nothing is promised of a batch's rows any more: their streams end."""
+        self._break(self._parts.receipts.take(batch), message)
+
+    async def _record_held(self, batch: BatchRecord) -> None:
+        await persist(
+            self._parts.writer,
+            lambda spool: spool.move(batch.number, _S.HELD, batch.attempt, batch.error),
+            self._parts.times.retry_s,
+        )
 
     def _settle(self, live: Live, receipts: list[Receipt], tasks: asyncio.TaskGroup) -> None:
         later: list[Receipt] = []
         for receipt in receipts:
-            if receipt.level is AckLevel.QUERYABLE and receipt.sink is not None:
+            if receipt.level is AckLevel.QUERYABLE:
                 later.append(receipt)
             else:
                 receipt.settle()
@@ -93,25 +98,33 @@ class Settler:
         self._committed(Committed(batch=live.batch, queue=live.queue))
 
     async def _settle_when_queryable(self, live: Live, receipts: list[Receipt]) -> None:
-        rows = live.content(self._reader).rows
-        deadline = time.monotonic() + self._times.queryable_max_s
-        while time.monotonic() < deadline:
-            if await self._is_queryable(live, rows):
-                for receipt in receipts:
-                    receipt.settle()
+        rows = live.content(self._parts.reader).rows
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._parts.times.queryable_max_s
+        while not await self._is_queryable(live, rows):
+            if loop.time() >= deadline:
+                _log.warning("committed but not queryable", batch=live.batch.id, rows=rows)
+                message = f"Rows are committed (batch {live.batch.id}) but not queryable yet"
+                self._break(receipts, message)
                 return
-            await asyncio.sleep(self._times.poll_s)
-        _log.warning("committed but not queryable", batch=live.batch.id, rows=rows)
-        message = f"Rows are committed (batch {live.batch.id}) but not queryable yet"
-        self._fail_all(receipts, message)
+            await self._parts.warehouse.wait(self._parts.times.poll_s)
+        await persist(
+            self._parts.writer,
+            lambda spool: spool.channels.seen_queryable(live.batch.number),
+            self._parts.times.retry_s,
+        )
+        for receipt in receipts:
+            receipt.settle()
 
     async def _is_queryable(self, live: Live, rows: int) -> bool:
         try:
-            return await self._warehouse.queryable(live.queue.spec.datasource, live.batch.id, rows)
+            return await self._parts.warehouse.queryable(
+                live.queue.spec.datasource, live.batch.id, rows
+            )
         except WarehouseUnreachable:
             return False
 
-    def _fail_all(self, receipts: list[Receipt], message: str) -> None:
+    @staticmethod
+    def _break(receipts: list[Receipt], message: str) -> None:
         for receipt in receipts:
-            if receipt.sink is not None:
-                receipt.sink.failed(receipt.first_seq, RowRejected(message, 50000))
+            receipt.sink.broken(receipt.first_seq, RowRejected(message, 50000))

@@ -1,187 +1,78 @@
 """The spool: rows on disk between the client and the warehouse, and the log push queries read.
 
-Format 1, one SQLite file (WAL, synchronous FULL: a commit is on disk when it returns)::
-
-    meta   (key, value)            format, spool_id (random, names the batches of this spool)
-    queue  (id, source, digest, spec)          rows that are inserted alike: source + InsertSpec
-    chunk  (id, queue, rows, bytes, arrival_ms, raw)   what one group commit took for one queue
-    batch  (number, id, queue, first_chunk, last_chunk, rows, bytes,
-            state, attempt, sealed_ms, final_ms, commit_seq, error)
-    dead_letter (batch, line, code, message, at_ms, raw)   rows cut out of a batch, 1-based line
+`layout` has its tables, `entries` the values in them. This is the writing side: one thread owns
+it, and each change happens between `begin` and `commit`. `reader` is the other side.
 
 Laws:
-1. A chunk is in exactly one batch: batches of a queue cover its chunks in order, without a gap.
+1. A row is in exactly one batch: batches of a queue cover its rows in order, without a gap. A
+   batch that is bisected is replaced by its two halves in one transaction.
 2. A sealed batch never changes, but for rows that went to the dead letters one by one.
-3. Chunks go only after their batch is final and its retention is over.
+3. Chunks go only after every batch that lies in them is final and its retention is over.
 4. ``commit_seq`` is dense and grows in the order of commits: a position in it is a position in the
    log of this gateway.
-
-`SpoolFile` writes and belongs to one thread; `SpoolReader` reads from any thread, on a snapshot.
 """
 
 import hashlib
 import secrets
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
+from gateway.ingest import layout
 from gateway.ingest.batches import BatchState
+from gateway.ingest.channel_table import ChannelTable
+from gateway.ingest.entries import (
+    BatchRecord,
+    ChunkRecord,
+    DeadLetter,
+    LetterState,
+    Place,
+    QueueRecord,
+    Stretch,
+)
+from gateway.ingest.letter_table import LetterTable
 from gateway.seams import InsertSpec
 
-FORMAT = 1
-PAGE_BYTES = 16384
-CHECKPOINT_PAGES = 8192
-READ_STEP_CHUNKS = 16
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE queue (
-    id INTEGER PRIMARY KEY, source TEXT NOT NULL, digest TEXT NOT NULL, spec BLOB NOT NULL,
-    UNIQUE (source, digest));
-CREATE TABLE chunk (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL, rows INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, arrival_ms INTEGER NOT NULL, raw BLOB NOT NULL);
-CREATE INDEX chunk_of_queue ON chunk (queue, id, rows, bytes, arrival_ms);
-CREATE TABLE batch (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, queue INTEGER NOT NULL,
-    first_chunk INTEGER NOT NULL, last_chunk INTEGER NOT NULL, rows INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL,
-    sealed_ms INTEGER NOT NULL, final_ms INTEGER, commit_seq INTEGER UNIQUE, error TEXT);
-CREATE INDEX batch_of_queue ON batch (queue, last_chunk);
-CREATE TABLE dead_letter (
-    batch INTEGER NOT NULL, line INTEGER NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
-    at_ms INTEGER NOT NULL, raw BLOB NOT NULL, PRIMARY KEY (batch, line)) WITHOUT ROWID;
-"""
+FORGET_BATCHES_MAX = 512
+"""Batches that one sweep drops at the most: rows do not wait long for it."""
+GIVE_BACK_PAGES = 1024
+"""Free pages that one sweep gives back to the file system: the writer is busy for as long."""
+CARRIED_KEPT_MS = 3600 * 1000
+"""How long past the retention a committed batch is asked for that nobody has seen queryable."""
+LETTERS_KEPT_MS = 30 * 24 * 3600 * 1000
+"""How long a decided dead letter is remembered for a client that sends its row again."""
 
 
-class SpoolUnusable(Exception):
-    """The spool cannot be opened; the text says why and what to do."""
+@dataclass(frozen=True, slots=True)
+class _Doomed:
+    """A batch past its retention."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkRecord:
-    """A chunk without its bytes."""
-
-    id: int
-    queue: int
-    rows: int
-    size_bytes: int
-    arrival_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchRecord:
-    """A sealed range of a queue. ``rows`` and ``size_bytes`` are those of the sealing."""
+    COLUMNS: ClassVar = "number, queue, first_chunk, last_chunk, root IS NOT NULL, state = 'SPLIT'"
 
     number: int
-    id: str
     queue: int
     first_chunk: int
     last_chunk: int
-    rows: int
-    size_bytes: int
-    state: BatchState
-    attempt: int
-    commit_seq: int | None = None
-    error: str | None = None
-
-    @property
-    def task_id(self) -> str:
-        """The warehouse's handle of the current attempt: the batch id itself for the first."""
-        return self.id if self.attempt == 1 else f"{self.id}-a{self.attempt}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueRecord:
-    """Rows of ``source`` that are inserted under one specification."""
-
-    id: int
-    source: str
-    spec: InsertSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A row that was cut out of its batch. ``line`` is its 1-based place in the sealed batch."""
-
-    batch: int
-    line: int
-    code: str
-    message: str
-    at_ms: int
-    raw: bytes
-
-
-_BATCH_COLUMNS = (
-    "number, id, queue, first_chunk, last_chunk, rows, bytes, state, attempt, commit_seq, error"
-)
-
-
-def _batch(row: tuple[object, ...]) -> BatchRecord:
-    return BatchRecord(
-        number=int(row[0]),  # type: ignore[call-overload]
-        id=str(row[1]),
-        queue=int(row[2]),  # type: ignore[call-overload]
-        first_chunk=int(row[3]),  # type: ignore[call-overload]
-        last_chunk=int(row[4]),  # type: ignore[call-overload]
-        rows=int(row[5]),  # type: ignore[call-overload]
-        size_bytes=int(row[6]),  # type: ignore[call-overload]
-        state=BatchState(str(row[7])),
-        attempt=int(row[8]),  # type: ignore[call-overload]
-        commit_seq=row[9],  # type: ignore[arg-type]
-        error=row[10],  # type: ignore[arg-type]
-    )
-
-
-def _chunk(row: tuple[int, int, int, int, int]) -> ChunkRecord:
-    return ChunkRecord(id=row[0], queue=row[1], rows=row[2], size_bytes=row[3], arrival_ms=row[4])
+    is_half: int
+    is_split: int
+    retained_bytes: int
 
 
 class SpoolFile:
-    """The writing side. One thread owns it; each call happens inside `transaction`."""
+    """The writing side of the file. Raises `gateway.ingest.layout.SpoolUnusable`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error as error:
-            raise SpoolUnusable(f"{path} cannot be opened: {error}") from error
-        try:
-            self._prepare()
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise SpoolUnusable(
-                f"{path} is not a spool or is damaged ({error}); move it away to start empty"
-            ) from error
-        except SpoolUnusable:
-            self._db.close()
-            raise
-
-    def _prepare(self) -> None:
-        _configure(self._db)
-        tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if not tables:
-            # One transaction: a crash leaves an empty file or a whole spool.
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} INSERT INTO meta VALUES ('format', '{FORMAT}'),"
-                f" ('spool_id', '{secrets.token_hex(4)}'); COMMIT;"
-            )
-        self.spool_id = self._meta("spool_id")
-        found = self._meta("format")
-        if found != str(FORMAT):
-            raise SpoolUnusable(
-                f"{self.path} has spool format {found}, this version reads {FORMAT}: "
-                "run the version of the gateway that wrote it"
-            )
-
-    def _meta(self, key: str) -> str:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            raise sqlite3.DatabaseError(f"it has no {key}")
-        return str(row[0])
+        self._db = layout.open_to_write(path)
+        with layout.explained(self._db, path):
+            self.spool_id = layout.meta(self._db, "spool_id")
+            self.channels = ChannelTable(self._db)
+            self.letters = LetterTable(self._db)
+            found = self._db.execute("SELECT sum(bytes) FROM batch WHERE commit_seq IS NOT NULL")
+            self._retained_bytes = int(found.fetchone()[0] or 0)
+            self._undo = (self._retained_bytes, self.letters.open_bytes)
 
     def close(self) -> None:
         """Close the file. What was committed stays."""
@@ -189,6 +80,7 @@ class SpoolFile:
 
     def begin(self) -> None:
         """Start a transaction."""
+        self._undo = (self._retained_bytes, self.letters.open_bytes)
         self._db.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -197,8 +89,13 @@ class SpoolFile:
 
     def rollback(self) -> None:
         """Give the transaction up, if one is open."""
+        self._retained_bytes, self.letters.open_bytes = self._undo
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+
+    def touch(self) -> None:
+        """Write something, to see whether the disk takes it."""
+        self._db.execute("UPDATE meta SET value = value WHERE key = 'format'")
 
     # ── rows ──
 
@@ -230,173 +127,193 @@ class SpoolFile:
 
     def seal(self, chunks: tuple[int, int], queue: int, rows: int, size: int, now: int) -> str:
         """Make ``chunks`` (first, last) of ``queue`` a batch; returns its id."""
+        sealed = self._db.execute(
+            "SELECT max(last_chunk) FROM batch WHERE queue = ?", (queue,)
+        ).fetchone()[0]
+        assert chunks[0] > (sealed or 0), "a chunk would be in two batches"
         cursor = self._db.execute(
             "INSERT INTO batch (id, queue, first_chunk, last_chunk, rows, bytes, state, attempt,"
             " sealed_ms) VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)",
             (secrets.token_hex(8), queue, *chunks, rows, size, BatchState.SEALED, now),
         )
-        batch_id = f"hr-{self.spool_id}-{cursor.lastrowid:08d}"
-        self._db.execute("UPDATE batch SET id = ? WHERE number = ?", (batch_id, cursor.lastrowid))
-        return batch_id
+        return self._name(cursor.lastrowid)
+
+    def split(self, batch: BatchRecord, at: Place, left: tuple[int, int], now_ms: int) -> list[str]:
+        """Replace a batch by its halves, cut before row ``at``; returns their ids.
+
+        ``left`` is how many rows and bytes the first half has.
+        """
+        right = (batch.rows - left[0], batch.size_bytes - left[1])
+        halves = (
+            (batch.first_chunk, batch.first_row, *_end_before(at), *left),
+            (at.chunk, at.row, batch.last_chunk, batch.end_row, *right),
+        )
+        ids = []
+        for first, first_row, last, end_row, rows, size in halves:
+            cursor = self._db.execute(
+                "INSERT INTO batch (id, queue, first_chunk, first_row, last_chunk, end_row, rows,"
+                " bytes, state, attempt, sealed_ms, root) VALUES (?,?,?,?,?,?,?,?,?,1,?,?)",
+                (
+                    secrets.token_hex(8), batch.queue, first, first_row, last, end_row, rows, size,
+                    BatchState.SEALED, now_ms, batch.root or batch.number,
+                ),
+            )  # fmt: skip
+            ids.append(self._name(cursor.lastrowid))
+        numbers = [int(name.rpartition("-")[2]) for name in ids]
+        self.channels.cut(batch.queue, at)
+        self.letters.hand_down(batch.number, numbers[0], numbers[1], left[0])
+        self._set(batch.number, BatchState.SPLIT, batch.attempt, batch.error, now_ms)
+        return ids
 
     def move(self, number: int, state: BatchState, attempt: int, error: str | None) -> None:
         """Record where a batch stands that is not final."""
-        self._db.execute(
-            "UPDATE batch SET state = ?, attempt = ?, error = ? WHERE number = ?",
-            (state, attempt, error, number),
-        )
+        self._set(number, state, attempt, error, None)
 
-    def finish(self, number: int, state: BatchState, now_ms: int, error: str | None) -> int | None:
-        """Record a final state; a COMMITTED batch gets the next ``commit_seq``, returned."""
-        commit_seq = None
-        if state is BatchState.COMMITTED:
-            last = self._db.execute("SELECT max(commit_seq) FROM batch").fetchone()[0]
-            commit_seq = (last or 0) + 1
+    def finish(
+        self,
+        batch: BatchRecord,
+        state: BatchState,
+        now_ms: int,
+        error: str | None,
+        *,
+        queryable: bool = False,
+    ) -> int | None:
+        """Record a final state; a COMMITTED batch gets the next ``commit_seq``, returned.
+
+        ``queryable``: in this warehouse committed rows are queryable at once.
+        """
+        self._set(batch.number, state, batch.attempt, error, now_ms)
+        if state is not BatchState.COMMITTED:
+            return None
+        commit_seq = int(layout.meta(self._db, "commit_seq")) + 1
+        self._db.execute("UPDATE meta SET value = ? WHERE key = 'commit_seq'", (commit_seq,))
         self._db.execute(
-            "UPDATE batch SET state = ?, final_ms = ?, commit_seq = ?, error = ? WHERE number = ?",
-            (state, now_ms, commit_seq, error, number),
+            "UPDATE batch SET commit_seq = ? WHERE number = ?", (commit_seq, batch.number)
         )
+        self.channels.settle(batch, now_ms, queryable=queryable)
+        self._retained_bytes += batch.size_bytes
         return commit_seq
 
-    def bury(self, letter: DeadLetter) -> None:
-        """Keep a row that was cut out of its batch."""
-        self._db.execute(
-            "INSERT OR IGNORE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?)",
-            (letter.batch, letter.line, letter.code, letter.message, letter.at_ms, letter.raw),
+    def give_up(self, batch: BatchRecord, now_ms: int) -> None:
+        """Record that the operator dropped a batch: its rows are dead letters by now."""
+        self._set(batch.number, BatchState.DROPPED, batch.attempt, batch.error, now_ms)
+        self.channels.settle(batch, now_ms, queryable=True)
+
+    def tasks_of(self, root: int) -> int:
+        """How many tasks were run for a batch and for all that it was cut into."""
+        found = self._db.execute(
+            "SELECT sum(attempt) FROM batch WHERE number = ? OR root = ?", (root, root)
         )
+        return int(found.fetchone()[0] or 0)
+
+    def _name(self, number: int | None) -> str:
+        batch_id = f"hr-{self.spool_id}-{number:08d}"
+        self._db.execute("UPDATE batch SET id = ? WHERE number = ?", (batch_id, number))
+        return batch_id
+
+    def _set(
+        self, number: int, state: BatchState, attempt: int, error: str | None, final: int | None
+    ) -> None:
+        self._db.execute(
+            "UPDATE batch SET state = ?, attempt = ?, error = ?, final_ms = ? WHERE number = ?",
+            (state, attempt, error, final, number),
+        )
+
+    # ── dead letters ──
+
+    def bury(self, letter: DeadLetter, place: Place) -> None:
+        """Keep a row that was cut out of its batch; ``place`` is where it lies in the spool."""
+        self.letters.bury(letter, self.channels.place_of(letter.queue, place))
+
+    def retry(self, letter_id: int, queue: int, row: bytes, now_ms: int) -> ChunkRecord | None:
+        """Spool a dead letter's row again in a queue, as ``row`` (a line); None if it is not open.
+
+        None also while the batch that it was cut out of is on its way: till then its channel
+        counts the row there.
+        """
+        letter = self.letters.get(letter_id)
+        if letter is None or (letter.batch is not None and not self._is_over(letter.batch)):
+            return None
+        if not self.letters.decide(letter_id, LetterState.RETRIED):
+            return None
+        chunk = self.append(queue, row, 1, now_ms)
+        on = self.letters.channel_of(letter_id)
+        if on is not None:
+            # Its channel stands beyond it, and is not committed to there before this is.
+            place = Stretch(queue=chunk.queue, chunk=chunk.id, at_row=0, rows=1, first_offset=on[1])
+            self.channels.lay(on[0], place)
+        return chunk
+
+    def _is_over(self, batch: int) -> bool:
+        found = self._db.execute("SELECT state FROM batch WHERE number = ?", (batch,)).fetchone()
+        return found is None or found[0] in (BatchState.COMMITTED, BatchState.DROPPED)
+
+    # ── retention ──
 
     def forget(self, final_before_ms: int, keep_bytes: int) -> int:
-        """Drop chunks of committed batches that are past both retentions; returns bytes freed.
+        """Drop batches that are past both retentions, with their chunks; returns bytes freed.
 
-        A batch goes when it is older than ``final_before_ms``, or when newer committed ones fill
-        ``keep_bytes``. The newest batch's record stays, so that ``commit_seq`` goes on from it.
+        A committed batch goes when it is older than ``final_before_ms``, or when newer ones fill
+        ``keep_bytes``; a batch that was cut in two or dropped goes when it is older.
         """
-        rows = self._db.execute(
-            "SELECT number, queue, first_chunk, last_chunk, bytes, final_ms FROM batch"
-            " WHERE commit_seq IS NOT NULL ORDER BY commit_seq DESC"
-        )
-        kept = freed = 0
-        doomed: list[tuple[int, int, int, int]] = []
-        for number, queue, first, last, size, final_ms in rows.fetchall():
-            kept += size
-            if kept > keep_bytes or final_ms < final_before_ms:
-                doomed.append((number, queue, first, last))
-        for number, queue, first, last in doomed:
-            # Counted as they go: the newest batch's record outlives its chunks.
-            gone = self._db.execute(
-                "DELETE FROM chunk WHERE queue = ? AND id BETWEEN ? AND ? RETURNING bytes",
-                (queue, first, last),
-            )
-            freed += sum(size for (size,) in gone.fetchall())
-            self._db.execute(
-                "DELETE FROM batch WHERE number = ? AND commit_seq <"
-                " (SELECT max(commit_seq) FROM batch)",
-                (number,),
-            )
+        freed = 0
+        for batch in self._past_retention(final_before_ms, keep_bytes):
+            freed += self._drop_chunks(batch)
+            self._db.execute("DELETE FROM batch WHERE number = ?", (batch.number,))
+            self.letters.forget(batch.number)
+            self._retained_bytes -= batch.retained_bytes
+        self.channels.take_for_queryable(final_before_ms - CARRIED_KEPT_MS)
+        self.letters.purge(final_before_ms - LETTERS_KEPT_MS)
+        self._give_back()
         return freed
 
+    def _give_back(self) -> None:
+        """Return free pages to the file system."""
+        free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+        for _ in range(min(free, GIVE_BACK_PAGES)):
+            # A page a call: it is a statement of rows without columns, and the driver steps those
+            # but once, whatever number of pages it is given.
+            self._db.execute("PRAGMA incremental_vacuum(1)")
 
-class SpoolReader:
-    """The reading side: every call opens its own snapshot, so any thread may use it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def queues(self) -> list[QueueRecord]:
-        """Every queue."""
-        with _Reading(self._path) as db:
-            rows = db.execute("SELECT id, source, spec FROM queue ORDER BY id").fetchall()
-        decode = msgspec.json.Decoder(InsertSpec).decode
-        return [QueueRecord(id=row[0], source=row[1], spec=decode(row[2])) for row in rows]
-
-    def unsealed(self) -> list[ChunkRecord]:
-        """Chunks in no batch yet, in order of arrival."""
-        with _Reading(self._path) as db:
-            rows = db.execute(
-                "SELECT id, queue, rows, bytes, arrival_ms FROM chunk WHERE id >"
-                " coalesce((SELECT max(last_chunk) FROM batch b WHERE b.queue = chunk.queue), 0)"
-                " ORDER BY id"
-            ).fetchall()
-        return [_chunk(row) for row in rows]
-
-    def chunks(self, batch: BatchRecord) -> list[ChunkRecord]:
-        """The chunks of a batch, in its order."""
-        with _Reading(self._path) as db:
-            rows = db.execute(
-                "SELECT id, queue, rows, bytes, arrival_ms FROM chunk"
-                " WHERE queue = ? AND id BETWEEN ? AND ? ORDER BY id",
-                (batch.queue, batch.first_chunk, batch.last_chunk),
-            ).fetchall()
-        return [_chunk(row) for row in rows]
-
-    def unfinished(self) -> list[BatchRecord]:
-        """Batches that are not final, in the order of their sealing."""
-        return self._batches("final_ms IS NULL ORDER BY number", ())
-
-    def refused(self) -> list[BatchRecord]:
-        """FAILED batches: final, and still in need of the operator."""
-        return self._batches("state = 'FAILED' ORDER BY number", ())
-
-    def committed_after(self, commit_seq: int, limit: int) -> list[BatchRecord]:
-        """Retained committed batches after a position of the log, in its order."""
-        return self._batches("commit_seq > ? ORDER BY commit_seq LIMIT ?", (commit_seq, limit))
-
-    def log_end(self) -> int:
-        """The position after the newest commit."""
-        with _Reading(self._path) as db:
-            return int(db.execute("SELECT max(commit_seq) FROM batch").fetchone()[0] or 0)
-
-    def stored_bytes(self) -> int:
-        """Bytes of all rows that the spool holds."""
-        with _Reading(self._path) as db:
-            return int(db.execute("SELECT sum(bytes) FROM chunk").fetchone()[0] or 0)
-
-    def dead_letters(self, batch: int) -> list[DeadLetter]:
-        """Rows that were cut out of a batch, in its order."""
-        with _Reading(self._path) as db:
-            rows = db.execute(
-                "SELECT batch, line, code, message, at_ms, raw FROM dead_letter"
-                " WHERE batch = ? ORDER BY line",
-                (batch,),
-            ).fetchall()
-        return [
-            DeadLetter(batch=r[0], line=r[1], code=r[2], message=r[3], at_ms=r[4], raw=r[5])
-            for r in rows
-        ]
-
-    def content(self, batch: BatchRecord) -> Iterator[bytes]:
-        """The bytes of a batch as it was sealed, chunk by chunk."""
-        with _Reading(self._path) as db:
-            cursor = db.execute(
-                "SELECT raw FROM chunk WHERE queue = ? AND id BETWEEN ? AND ? ORDER BY id",
-                (batch.queue, batch.first_chunk, batch.last_chunk),
-            )
-            while rows := cursor.fetchmany(READ_STEP_CHUNKS):
-                yield from (row[0] for row in rows)
-
-    def _batches(self, where: str, values: tuple[int, ...]) -> list[BatchRecord]:
-        with _Reading(self._path) as db:
-            found = db.execute(f"SELECT {_BATCH_COLUMNS} FROM batch WHERE {where}", values)
-            return [_batch(row) for row in found.fetchall()]
-
-
-class _Reading:
-    """A read-only connection for the length of a ``with``."""
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
+    def _past_retention(self, before_ms: int, keep_bytes: int) -> list[_Doomed]:
+        oldest = self._db.execute(
+            f"SELECT {_Doomed.COLUMNS}, bytes, final_ms FROM batch WHERE commit_seq IS NOT NULL"
+            " ORDER BY commit_seq LIMIT ?",
+            (FORGET_BATCHES_MAX,),
         )
+        doomed = []
+        retained = self._retained_bytes
+        for *columns, final_ms in oldest.fetchall():
+            if retained <= keep_bytes and final_ms >= before_ms:
+                break
+            doomed.append(_Doomed(*columns))
+            retained -= doomed[-1].retained_bytes
+        others = self._db.execute(
+            f"SELECT {_Doomed.COLUMNS}, 0 FROM batch WHERE state IN ('SPLIT', 'DROPPED')"
+            " AND final_ms < ? LIMIT ?",
+            (before_ms, FORGET_BATCHES_MAX),
+        )
+        return doomed + [_Doomed(*columns) for columns in others.fetchall()]
 
-    def __enter__(self) -> sqlite3.Connection:
-        return self._db
+    def _drop_chunks(self, batch: _Doomed) -> int:
+        """Delete the chunks that no other batch lies in; returns their bytes."""
+        if batch.is_split:
+            return 0  # Its halves have them.
+        where = "queue = ? AND id BETWEEN ? AND ?"
+        values: tuple[int, ...] = (batch.queue, batch.first_chunk, batch.last_chunk)
+        if batch.is_half:
+            # Its neighbours may begin or end in the same chunk.
+            where += (
+                " AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.queue = chunk.queue"
+                " AND b.root IS NOT NULL AND b.state <> 'SPLIT' AND b.number <> ?"
+                " AND chunk.id BETWEEN b.first_chunk AND b.last_chunk)"
+            )
+            values += (batch.number,)
+        gone = self._db.execute(f"DELETE FROM chunk WHERE {where} RETURNING bytes", values)
+        return sum(size for (size,) in gone.fetchall())
 
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
 
-
-def _configure(db: sqlite3.Connection) -> None:
-    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+def _end_before(at: Place) -> tuple[int, int | None]:
+    """Last chunk and its end row of a range that ends before row ``at`` of a chunk."""
+    assert at.row > 0, "a range that ends with a chunk is told by that chunk"
+    return at.chunk, at.row

@@ -8,7 +8,9 @@ as the moment's traffic makes it, and the cost of a commit is shared by all who 
 Laws:
 1. Whoever waits hears exactly one word: done after the commit, or the error of the transaction.
 2. Rows of one stream keep their order. Records and rows are applied in the order they came.
-3. The event loop never waits for the disk.
+3. Rows of a channel are written only where the channel stands: none is jumped over. Of a stream
+   without one, none is written behind one that was not.
+4. The event loop never waits for the disk.
 """
 
 import asyncio
@@ -16,15 +18,24 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.ingest.spool import ChunkRecord, SpoolFile
+from gateway.ingest.entries import ChunkRecord, DeadLetter, Stretch
+from gateway.ingest.spool import SpoolFile
 
 GROUP_BYTES_MAX = 4 << 20
 """Rows taken into one transaction: bounds the memory of a group and the delay of the next."""
+
+CANNOT_WRITE = "The spool cannot be written"
+NOT_IN_PLACE = "A row before this one was not stored: send again from it on"
+LETTERS_FULL = (
+    "The dead letters have no room for another row (ingest.dead_letters_limit_bytes): "
+    "retry or drop some"
+)
 
 T = TypeVar("T")
 
@@ -34,14 +45,57 @@ class SpoolFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class OnChannel:
+    """The channel that rows come on, by its id, and the offset of the first of them."""
+
+    channel: int
+    first_offset: int
+
+
+@dataclass(slots=True)
+class StreamRows:
+    """Rows of one stream, as the writer's thread sees them: ``broken`` once one was not written."""
+
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where rows lie: in ``chunk``, from row ``at_row`` on. A row that was refused: in none."""
+
+    chunk: ChunkRecord | None
+    at_row: int
+
+
+@dataclass(frozen=True, slots=True)
 class RowsToWrite:
-    """Rows for a queue; ``written`` is called on the event loop with their chunk, or an error."""
+    """Rows for a queue; ``written`` is called on the event loop with their place, or an error."""
 
     queue: int
     raw: bytes
     rows: int
     arrival_ms: int
-    written: Callable[[ChunkRecord | None, SpoolFailed | None], None]
+    written: Callable[[Written | None, SpoolFailed | None], None]
+    on: OnChannel | None = None
+    of: StreamRows | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that failed its check: it becomes a dead letter where its stream goes on.
+
+    No more than ``limit_bytes`` of rows may lie among the open dead letters.
+    """
+
+    queue: int
+    raw: bytes
+    code: int
+    message: str
+    at_ms: int
+    limit_bytes: int
+    written: Callable[[Written | None, SpoolFailed | None], None]
+    on: OnChannel | None = None
+    of: StreamRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +113,7 @@ class _Gathered:
     items: list[RowsToWrite] = field(default_factory=list)
 
 
+_Item = RowsToWrite | RefusedRow | _Record
 _Word = tuple[Callable[[Any, SpoolFailed | None], None], Any]
 """A listener and what it hears: a result, or a `SpoolFailed`."""
 
@@ -68,10 +123,13 @@ class SpoolWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._waiting: queue.SimpleQueue[RowsToWrite | _Record | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.spool_id = ""
+        self.fault: str | None = None
+        """what the disk said to the newest transaction; None: it was written"""
+        self.fault_since = 0.0
 
     async def open(self) -> None:
         """Open the file and start the thread. Raises `gateway.ingest.spool.SpoolUnusable`."""
@@ -88,7 +146,7 @@ class SpoolWriter:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    def append(self, rows: RowsToWrite) -> None:
+    def append(self, rows: RowsToWrite | RefusedRow) -> None:
         """Hand rows over; returns at once."""
         self._waiting.put(rows)
 
@@ -121,14 +179,14 @@ class SpoolWriter:
                 self._report(self._write(spool, group))
         spool.close()
 
-    def _take_group(self) -> tuple[list[RowsToWrite | _Record], bool]:
+    def _take_group(self) -> tuple[list[_Item], bool]:
         """Everything that waits, up to a size; blocks for the first."""
-        group: list[RowsToWrite | _Record] = []
+        group: list[_Item] = []
         size = 0
         item = self._waiting.get()
         while item is not None:
             group.append(item)
-            size += len(item.raw) if isinstance(item, RowsToWrite) else 0
+            size += 0 if isinstance(item, _Record) else len(item.raw)
             if size >= GROUP_BYTES_MAX:
                 return group, False
             try:
@@ -137,25 +195,35 @@ class SpoolWriter:
                 return group, False
         return group, True
 
-    def _write(self, spool: SpoolFile, group: list[RowsToWrite | _Record]) -> list[_Word]:
+    def _write(self, spool: SpoolFile, group: list[_Item]) -> list[_Word]:
         words: list[_Word] = []
         try:
             spool.begin()
             for part in _in_order(group):
                 if isinstance(part, _Record):
                     words.append((part.done, part.apply(spool)))
+                elif isinstance(part, RefusedRow):
+                    words.append((part.written, _bury(spool, part)))
                 else:
-                    chunk = _append(spool, part.items)
-                    words.extend((item.written, chunk) for item in part.items)
+                    words += _append(spool, part.items)
             spool.commit()
         # Whatever it is, also a fault of ours in a change: all who wait must hear of it, and the
         # thread must go on, or every stream hangs.
         except Exception as error:  # noqa: BLE001
             with contextlib.suppress(sqlite3.Error):
                 spool.rollback()
-            failed = SpoolFailed(f"the spool cannot be written: {error}")
+            failed = SpoolFailed(f"{CANNOT_WRITE}: {error}")
+            self._say_fault(str(failed))
+            for item in group:
+                _break_off(item)
             return [(_listener(item), failed) for item in group]
+        self._say_fault(None)
         return words
+
+    def _say_fault(self, fault: str | None) -> None:
+        if self.fault is None and fault is not None:
+            self.fault_since = time.time()
+        self.fault = fault
 
     def _report(self, words: list[_Word]) -> None:
         assert self._loop is not None
@@ -164,8 +232,24 @@ class SpoolWriter:
             self._loop.call_soon_threadsafe(_deliver, words)
 
 
-def _listener(item: RowsToWrite | _Record) -> Callable[[Any, SpoolFailed | None], None]:
-    return item.written if isinstance(item, RowsToWrite) else item.done
+def _listener(item: _Item) -> Callable[[Any, SpoolFailed | None], None]:
+    return item.done if isinstance(item, _Record) else item.written
+
+
+def _break_off(item: _Item) -> None:
+    """Rows were not written: what its stream sends again from there on must not be there twice."""
+    if not isinstance(item, _Record) and item.of is not None:
+        item.of.broken = True
+
+
+def _follows(spool: SpoolFile, item: RowsToWrite | RefusedRow, rows: int) -> bool:
+    """Whether rows are next in their stream and on their channel, which moves on by them."""
+    if item.of is None or not item.of.broken:
+        on = item.on
+        if on is None or spool.channels.advance(on.channel, on.first_offset, rows):
+            return True
+    _break_off(item)
+    return False
 
 
 def _deliver(words: list[_Word]) -> None:
@@ -176,12 +260,12 @@ def _deliver(words: list[_Word]) -> None:
             listener(result, None)
 
 
-def _in_order(group: list[RowsToWrite | _Record]) -> list[_Gathered | _Record]:
-    """Rows gathered per queue; a record closes what was gathered before it."""
-    parts: list[_Gathered | _Record] = []
+def _in_order(group: list[_Item]) -> list[_Gathered | RefusedRow | _Record]:
+    """Rows gathered per queue; whatever is no row closes what was gathered before it."""
+    parts: list[_Gathered | RefusedRow | _Record] = []
     gathered: dict[int, _Gathered] = {}
     for item in group:
-        if isinstance(item, _Record):
+        if not isinstance(item, RowsToWrite):
             gathered.clear()
             parts.append(item)
             continue
@@ -192,6 +276,50 @@ def _in_order(group: list[RowsToWrite | _Record]) -> list[_Gathered | _Record]:
     return parts
 
 
-def _append(spool: SpoolFile, items: list[RowsToWrite]) -> ChunkRecord:
-    raw = items[0].raw if len(items) == 1 else b"".join(item.raw for item in items)
-    return spool.append(items[0].queue, raw, sum(item.rows for item in items), items[0].arrival_ms)
+def _append(spool: SpoolFile, items: list[RowsToWrite]) -> list[_Word]:
+    """Write rows of one queue as one chunk; those that are out of place: not."""
+    taken: list[RowsToWrite] = []
+    words: list[_Word] = []
+    for item in items:
+        if _follows(spool, item, item.rows):
+            taken.append(item)
+        else:
+            words.append((item.written, SpoolFailed(NOT_IN_PLACE)))
+    if not taken:
+        return words
+    raw = taken[0].raw if len(taken) == 1 else b"".join(item.raw for item in taken)
+    rows = sum(item.rows for item in taken)
+    chunk = spool.append(taken[0].queue, raw, rows, taken[0].arrival_ms)
+    at_row = 0
+    for item in taken:
+        if item.on is not None:
+            place = Stretch(
+                queue=item.queue,
+                chunk=chunk.id,
+                at_row=at_row,
+                rows=item.rows,
+                first_offset=item.on.first_offset,
+            )
+            spool.channels.lay(item.on.channel, place)
+        words.append((item.written, Written(chunk, at_row)))
+        at_row += item.rows
+    return words
+
+
+def _bury(spool: SpoolFile, row: RefusedRow) -> Written | SpoolFailed:
+    if spool.letters.open_bytes + len(row.raw) > row.limit_bytes:
+        _break_off(row)
+        return SpoolFailed(LETTERS_FULL)
+    if not _follows(spool, row, 1):
+        return SpoolFailed(NOT_IN_PLACE)
+    on = row.on
+    letter = DeadLetter(
+        queue=row.queue,
+        code=str(row.code),
+        message=row.message,
+        at_ms=row.at_ms,
+        raw=row.raw,
+        spooled=False,
+    )
+    spool.letters.bury(letter, (on.channel, on.first_offset) if on is not None else None)
+    return Written(None, 0)

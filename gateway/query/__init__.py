@@ -3,7 +3,13 @@
 Owns: what a query text becomes, a query's life from its header to its end, the limit on live push
 queries. Must never know: HTTP, how a warehouse answers, how the spool keeps its log.
 
-`service` decides what a text is and starts it; `pull` passes a warehouse's result on with declared
-types; `push` follows the commit log, `evaluations` shares one evaluation of a batch among all that
-ask the same; `registry` knows who is live.
+| module | |
+| --- | --- |
+| ``service`` | what a text is, who is live, how a query is closed |
+| ``pull``, ``values`` | a warehouse's result, passed on with declared types |
+| ``push_options``, ``start`` | what a push query asks for, and where in the log it begins |
+| ``push``, ``mailbox`` | one subscription: what it has, what waits for it, when it ends |
+| ``feed``, ``standing`` | one statement over the log for all who ask the same |
+| ``evaluations`` | blocks of the log, evaluated off the event loop |
+| ``places`` | where in an entry of the log one stands |
 """

@@ -1,50 +1,61 @@
-"""Push queries: a position in the commit log, and rows as batches commit.
+"""Push queries: a place in a log, and rows as they reach its level.
 
-A subscription is a cursor. It holds no rows: a reader that lags reads them from the spool when it
-comes to them, as long as the retention keeps them. Every row of its source once, in commit order.
+Owns: a subscription's life. Must never know: HTTP, the spool.
+
+A subscription that keeps up follows a standing query, which puts rows into its mailbox. Where the
+mailbox has no room for them it falls behind: it takes what is in the mailbox, and then reads the
+log by itself, a block at a time, until nothing is left to read and it follows again. So what waits
+for a slow reader waits on the disk, and it delays nobody. A reader that takes nothing for
+``slow_reader_s`` while rows wait is told so, with the token to go on from, and the query ends.
+
+Laws:
+1. Every row of its source that passes, once, in the order of the log; else an error that says so.
+2. Memory: the mailbox, and one part on its way.
 """
 
 import asyncio
-import contextlib
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
-from gateway.query.evaluations import Evaluations
+from gateway.query.feed import Feed
+from gateway.query.mailbox import Mailbox, MailboxLimits
+from gateway.query.places import Block, Part, Place
+from gateway.query.standing import Standing
+from gateway.query.start import Start
 from gateway.seams import (
-    CommitLog,
+    EntryGone,
     LogEntry,
+    PushLevel,
     QueryBroken,
     QueryEnd,
     QueryKind,
     ResultColumn,
     RowLines,
     Source,
+    SourceKind,
 )
 from gateway.sql import PushQuery
-from protocol.errors import BadRequest, InternalError
+from protocol.errors import BadRequest, InternalError, KsqlError, TooManyRequests
+from protocol.tokens import CONTINUE_FROM, TokenPlace
 
-OFFSET_RESET = "auto.offset.reset"
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionLimits:
+    """What one subscription may hold, and how patient we are.
 
-def start_position(properties: Mapping[str, Any], log: CommitLog) -> int:
-    """Where a subscription starts: ``latest`` (default) or ``earliest`` (oldest retained row).
-
-    Raises `BadRequest`. Source: ksqlDB's property ``auto.offset.reset``, also with its ``ksql.``
-    and ``streams.`` prefixes.
+    ``token_s``: between two tokens where the log goes on and no row passes.
     """
-    names = (OFFSET_RESET, f"ksql.streams.{OFFSET_RESET}", f"streams.{OFFSET_RESET}")
-    text = next((str(properties[name]) for name in names if name in properties), "latest")
-    match text.lower():
-        case "latest":
-            return log.end()
-        case "earliest":
-            return 0
-    raise BadRequest(f"Invalid value '{text}' for {OFFSET_RESET}: it is earliest or latest")
+
+    mailbox: MailboxLimits
+    slow_reader_s: float
+    token_s: float = 5.0
 
 
 class RunningPush:
-    """Implements `gateway.seams.RunningQuery`."""
+    """Implements `gateway.seams.RunningQuery`. ``ended`` is called once, when it has ended."""
 
     kind = QueryKind.PUSH
 
@@ -53,87 +64,265 @@ class RunningPush:
         push: PushQuery,
         statement: str,
         source: Source,
-        position: int,
-        log: CommitLog,
-        shared: Evaluations,
+        start: Start,
+        feed: Feed,
+        limits: SubscriptionLimits,
+        ended: "Callable[[RunningPush], None]",
     ) -> None:
         self.id = f"transient_{source.name}_{secrets.randbits(63)}"
         self.columns: tuple[ResultColumn, ...] = push.columns
-        self.source_kind = source.kind
-        self.source = source.name
+        self.source_kind: SourceKind | None = source.kind
         self.statement = statement
         self.rows_out = 0
+        self.since_ms = time.time_ns() // 1_000_000
         self._push = push
-        self._position = position
-        self._log = log
-        self._shared = shared
-        self._closed = asyncio.Event()
-        self._limited = False
+        self._source = source.name
+        self._start = start
+        self._feed = feed
+        self._log = feed.logs[start.level]
+        self._limits = limits
+        self._ended = ended
+        self._taken = self._tail = start.place
+        """what the reader has, and what the mailbox has"""
+        self._mailbox = Mailbox(limits.mailbox)
+        self._ahead: deque[LogEntry] = deque()
+        self._standing: Standing | None = None
+        self._changed = asyncio.Event()
+        self._failure: KsqlError | None = None
+        self._over: QueryEnd | None = None
+        self._held_by_reader = False
+        self._patience: asyncio.TimerHandle | None = None
+
+    # ── for the registry ──
+
+    @property
+    def level(self) -> PushLevel:
+        """What must have become of the rows."""
+        return self._start.level
+
+    @property
+    def behind(self) -> int:
+        """How many entries of the log, of any source, its reader has not passed."""
+        return self._log.end() - self._idle_place().after
+
+    def end(self) -> None:
+        """Rows end after the one that is on its way."""
+        self._finish(QueryEnd.CLOSED)
+
+    # ── for the reader ──
 
     @property
     def ended_by(self) -> QueryEnd:
         """See `gateway.seams.RunningQuery`."""
-        if self._limited:
-            return QueryEnd.LIMIT
-        return QueryEnd.CLOSED if self._closed.is_set() else QueryEnd.COMPLETED
+        return self._over or QueryEnd.COMPLETED
 
     async def rows(self) -> AsyncIterator[RowLines]:
         """See `gateway.seams.RunningQuery`."""
+        if self._start.tokens:
+            yield RowLines(b"", 0, self._token())
         left = self._push.limit
         if left == 0:
-            self._limited = True
-            return
-        async for lines in self._committed():
-            if left is not None and lines.count >= left:
-                self.rows_out += left
-                self._limited = True
-                yield first_rows(lines, left)
-                return
-            left = None if left is None else left - lines.count
-            self.rows_out += lines.count
-            yield lines
+            self._finish(QueryEnd.LIMIT)
+        while (part := await self._next()) is not None:
+            if left is not None:
+                if part.lines.count > left:
+                    part, _ = part.split(left)
+                left -= part.lines.count
+            self._taken = part.end
+            self.rows_out += part.lines.count
+            if left == 0:
+                self._finish(QueryEnd.LIMIT)
+            self._hand_over()
+            yield self._outgoing(part.lines)
+            self._take_back()
 
     async def close(self) -> None:
         """See `gateway.seams.RunningQuery`."""
         self.end()
 
-    def end(self) -> None:
-        """Rows end after the one that is on its way."""
-        self._closed.set()
+    def _outgoing(self, lines: RowLines) -> RowLines:
+        if not self._start.tokens:
+            return lines
+        return RowLines(lines.raw, lines.count, self._token())
 
-    async def _committed(self) -> AsyncIterator[RowLines]:
-        while not self._closed.is_set():
-            for entry in await self._next():
-                if entry.source == self.source:
-                    for lines in await self._evaluated(entry):
-                        if self._closed.is_set():
-                            return
-                        yield lines
-                self._position = entry.position
+    def _token(self) -> str:
+        return self._start.binding.encode(TokenPlace(self._taken.after, self._taken.rows))
 
-    async def _evaluated(self, entry: LogEntry) -> list[RowLines]:
+    # ── the next part ──
+
+    async def _next(self) -> Part | None:
+        """The next rows, perhaps none with a new place; None at the end. Raises `KsqlError`."""
+        while self._over is None:
+            if (part := self._mailbox.take()) is not None:
+                return part
+            if self._standing is None:
+                await self._read_on()
+            elif not await self._something() and self._idle_place() > self._taken:
+                place = self._idle_place()
+                return Part(RowLines(b"", 0), place, place)
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    async def _something(self) -> bool:
+        """Wait for a change; False if a token is due before one."""
+        self._changed.clear()
+        if not self._start.tokens:
+            await self._changed.wait()
+            return True
         try:
-            return await self._shared.rows(self._push, entry)
+            async with asyncio.timeout(self._limits.token_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _idle_place(self) -> Place:
+        """Where a follower with an empty mailbox stands: nothing passed up to there."""
+        if self._standing is None or self._mailbox:
+            return self._taken
+        return max(self._tail, Place(self._standing.position))
+
+    # ── following ──
+
+    def offer(self, since: Place, block: Block) -> None:
+        """See `gateway.query.standing.Follower`."""
+        if self._tail >= block.end:
+            return
+        if not since <= self._tail <= block.start:
+            self.fall_behind()
+            return
+        for part in block.parts:
+            if not self._mailbox.put(part):
+                self.fall_behind()
+                break
+            self._tail = part.end
+        else:
+            self._tail = block.end
+        if block.parts:
+            self._changed.set()
+
+    def fall_behind(self) -> None:
+        """See `gateway.query.standing.Follower`."""
+        self._unfollow()
+        if self._held_by_reader:
+            self._lose_patience_later()
+        self._changed.set()
+
+    def fail(self, error: QueryBroken) -> None:
+        """See `gateway.query.standing.Follower`. Rows before the fault are still read."""
+        # It meets the same fault by itself, behind what waits in its mailbox.
+        self.fall_behind()
+
+    def _unfollow(self) -> None:
+        standing, self._standing = self._standing, None
+        if standing is not None:
+            standing.leave(self)
+
+    # ── reading by itself ──
+
+    async def _read_on(self) -> None:
+        """Fill the mailbox from the log, or follow where nothing is left to read."""
+        try:
+            entry = await self._next_entry()
+            if entry is None:
+                self._standing = self._feed.follow(
+                    self._push, self._source, self.level, self._tail.after, self
+                )
+            elif entry.source != self._source:
+                self._tail = Place(entry.position)
+            else:
+                await self._read_block(entry)
         except QueryBroken as broken:
-            raise InternalError(f"The query failed on a row: {broken}") from broken
+            self._break(InternalError(f"The query failed on a row: {broken}"))
+        except EntryGone:
+            self._break(self._passed_by_retention())
 
-    async def _next(self) -> list[LogEntry]:
-        """The next entries, or none once the query is closed."""
-        entries = asyncio.ensure_future(self._log.after(self._position))
-        closed = asyncio.ensure_future(self._closed.wait())
-        try:
-            await asyncio.wait((entries, closed), return_when=asyncio.FIRST_COMPLETED)
-            return entries.result() if entries.done() else []
-        finally:
-            for waiting in (entries, closed):
-                waiting.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await waiting
+    async def _next_entry(self) -> LogEntry | None:
+        """The entry that the tail stands before, or in; None if it is still to come."""
+        tail = self._tail
+        while self._ahead and self._ahead[0].position <= tail.after:
+            self._ahead.popleft()
+        if not self._ahead:
+            if tail.after >= self._log.end():
+                return None
+            self._ahead.extend(await self._log.after(tail.after))
+        entry = self._ahead[0]
+        if entry.position != self._start.follows(tail.after):
+            raise EntryGone
+        return entry
 
+    async def _read_block(self, entry: LogEntry) -> None:
+        tail = self._tail
+        rows_before = tail.rows - tail.skip
+        start = Place(entry.position - 1, tail.piece, 0, rows_before)
+        block = await self._feed.evaluations.block(self._push, entry, self.level, start)
+        skip = tail.skip
+        for part in block.parts:
+            if skip >= part.lines.count:
+                skip -= part.lines.count
+                continue
+            if skip:
+                _, part = part.split(skip)
+                skip = 0
+            if not self._mailbox.put(part):
+                return
+            self._tail = part.end
+        if skip and block.end.after == entry.position:
+            raise QueryBroken("a continuation token counts more rows than its batch selects")
+        self._tail = block.end if not skip else Place(
+            block.end.after, block.end.piece, skip, tail.rows
+        )  # fmt: skip
 
-def first_rows(lines: RowLines, count: int) -> RowLines:
-    """The first ``count`` rows of ``lines``."""
-    end = 0
-    for _ in range(count):
-        end = lines.raw.index(b"\n", end) + 1
-    return RowLines(lines.raw[:end], count)
+    # ── patience ──
+
+    def _hand_over(self) -> None:
+        self._held_by_reader = True
+        if self._standing is None and self._over is None:
+            self._lose_patience_later()
+
+    def _take_back(self) -> None:
+        self._held_by_reader = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(self._limits.slow_reader_s, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        self._break(
+            TooManyRequests(
+                f"The reader of this query took nothing for {self._limits.slow_reader_s:g} s while "
+                "rows waited (query.slow_reader_s). To go on behind the last row that was sent, "
+                f'send the query again with requestProperties {{"{CONTINUE_FROM}": '
+                f'"{self._token()}"}}'
+            )
+        )
+
+    # ── the end ──
+
+    def _passed_by_retention(self) -> KsqlError:
+        return BadRequest(
+            f"The retention has passed this query: rows behind position {self._taken.after} of the "
+            f"log are gone, and its end is {self._log.end()} ({self._log.kept_by}). Start again "
+            "with auto.offset.reset earliest or latest."
+        )
+
+    def _break(self, failure: KsqlError) -> None:
+        if self._over is None:
+            self._failure = failure
+            self._finish(QueryEnd.COMPLETED)
+
+    def _finish(self, over: QueryEnd) -> None:
+        if self._over is not None:
+            return
+        self._over = over
+        self._unfollow()
+        self._take_back()
+        self._mailbox.clear()
+        self._ahead.clear()
+        self._changed.set()
+        self._ended(self)

@@ -1,55 +1,63 @@
 """The door of the query room: what a text is, who is live, and how a query is closed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from gateway.query.evaluations import Evaluations
-from gateway.query.pull import PullQueries
-from gateway.query.push import RunningPush, start_position
+from gateway.query.feed import Feed
+from gateway.query.pull import PullLimits, PullQueries
+from gateway.query.push import RunningPush, SubscriptionLimits
+from gateway.query.push_options import push_options
+from gateway.query.start import find_start
 from gateway.seams import (
-    CommitLog,
-    QueryEnd,
-    QueryKind,
+    PushLevel,
+    PushLog,
     QueryRefused,
-    ResultColumn,
-    RowLines,
     RunningQuery,
-    SourceKind,
+    Source,
     Sources,
     Warehouse,
 )
-from gateway.sql import compile_push
+from gateway.sql import PushQuery, compile_push
 from protocol.arguments import QueryArguments
 from protocol.entities import LiveQuery
 from protocol.errors import BadStatement, TooManyPushQueries
 from protocol.query_text import PullQuery, PushQueryText, parse_query
+from protocol.tokens import TokenBinding
+
+STATEMENTS_KEPT = 256
+"""Compiled statements that are kept for whoever asks the same."""
 
 
 class QueryService:
-    """Implements `gateway.seams.Queries`."""
+    """Implements `gateway.seams.Queries`. ``evaluated_bytes``: see `Evaluations`."""
 
     def __init__(
         self,
         *,
         warehouse: Warehouse,
         sources: Sources,
-        log: CommitLog,
+        logs: Mapping[PushLevel, PushLog],
         push_queries_max: int,
+        push_limits: SubscriptionLimits,
+        evaluated_bytes: int,
+        pull_limits: PullLimits | None = None,
     ) -> None:
         self._sources = sources
-        self._log = log
         self._push_queries_max = push_queries_max
-        self._pulls = PullQueries(warehouse, sources)
-        self._evaluations = Evaluations()
+        self._push_limits = push_limits
+        self._pulls = PullQueries(warehouse, sources, pull_limits)
+        self._evaluations = Evaluations(evaluated_bytes)
+        self._feed = Feed(logs, self._evaluations)
         self._live: dict[str, RunningPush] = {}
+        self._statements: dict[tuple[str, str], tuple[Source, PushQuery]] = {}
 
     async def start(self, arguments: QueryArguments) -> RunningQuery:
         """See `gateway.seams.Queries`."""
         query = parse_query(arguments.sql, arguments.session_variables)
         if isinstance(query, PullQuery):
-            return await self._pulls.start(query.sql, {})
-        return await self._start_push(query, arguments.properties)
+            return await self._pulls.start(query.sql, arguments.properties)
+        return await self._start_push(query, arguments)
 
     async def close_query(self, query_id: str) -> bool:
         """See `gateway.seams.Queries`."""
@@ -57,7 +65,7 @@ class QueryService:
 
     def terminate(self, query_id: str) -> bool:
         """Close a live push query; False if there is none of this id."""
-        query = self._live.pop(query_id, None)
+        query = self._live.get(query_id)
         if query is None:
             return False
         query.end()
@@ -65,65 +73,67 @@ class QueryService:
 
     def live(self) -> list[LiveQuery]:
         """Push queries that run."""
-        return [LiveQuery(query_id=query.id, sql=query.statement) for query in self._live.values()]
+        return [
+            LiveQuery(
+                query_id=query.id,
+                sql=query.statement,
+                rows_delivered=query.rows_out,
+                since_ms=query.since_ms,
+                level=query.level.value,
+                entries_behind=query.behind,
+            )
+            for query in self._live.values()
+        ]
 
     def terminate_all(self) -> None:
         """Close every live push query: their streams end well."""
-        for query_id in list(self._live):
-            self.terminate(query_id)
+        for query in list(self._live.values()):
+            query.end()
 
     async def close(self) -> None:
         """Close every live query and stop evaluating."""
         self.terminate_all()
-        self._evaluations.close()
+        await asyncio.to_thread(self._evaluations.close)
 
-    async def _start_push(
-        self, query: PushQueryText, properties: Mapping[str, Any]
-    ) -> RunningQuery:
+    async def _start_push(self, query: PushQueryText, arguments: QueryArguments) -> RunningQuery:
         if query.source_text is None:
             raise BadStatement(
                 "A push query reads one stream by its name: FROM a subquery is not supported",
                 query.sql,
             )
+        options = push_options(arguments)
         source = await self._sources.resolve(query.source_text)
-        try:
-            # Tens of milliseconds of parsing: not on the event loop.
-            push = await asyncio.to_thread(compile_push, query.sql, source)
-        except QueryRefused as refused:
-            raise BadStatement(str(refused), query.sql) from refused
+        push = await self._compiled(query.sql, source)
+        log = self._feed.logs[options.level]
+        binding = TokenBinding(
+            log_id=log.log_id, level=log.level.value, source=source.name, statement=push.key
+        )
+        start = await find_start(options, log, binding)
         if len(self._live) >= self._push_queries_max:
             raise TooManyPushQueries(
                 f"Maximum number of push queries exceeded: {len(self._live)} are live, and "
                 "query.push_queries_max allows no more"
             )
-        position = start_position(properties, self._log)
-        running = RunningPush(push, query.sql, source, position, self._log, self._evaluations)
+        running = RunningPush(
+            push, query.sql, source, start, self._feed, self._push_limits, self._ended
+        )
         self._live[running.id] = running
-        return _Registered(running, self._live)
+        return running
 
+    async def _compiled(self, sql: str, source: Source) -> PushQuery:
+        """The compiled statement; the same text over the same source is compiled once."""
+        known = self._statements.get((sql, source.name))
+        if known is not None and known[0] == source:
+            return known[1]
+        try:
+            # Tens of milliseconds of parsing: not on the event loop.
+            push = await asyncio.to_thread(compile_push, sql, source)
+        except QueryRefused as refused:
+            raise BadStatement(str(refused), sql) from refused
+        while len(self._statements) >= STATEMENTS_KEPT:
+            del self._statements[next(iter(self._statements))]
+        self._statements[sql, source.name] = (source, push)
+        return push
 
-class _Registered:
-    """A push query that leaves the registry when it ends."""
-
-    kind = QueryKind.PUSH
-
-    def __init__(self, query: RunningPush, live: dict[str, RunningPush]) -> None:
-        self.id = query.id
-        self.columns: tuple[ResultColumn, ...] = query.columns
-        self.source_kind: SourceKind | None = query.source_kind
-        self._query = query
-        self._live = live
-
-    @property
-    def ended_by(self) -> QueryEnd:
-        """See `gateway.seams.RunningQuery`."""
-        return self._query.ended_by
-
-    def rows(self) -> AsyncIterator[RowLines]:
-        """See `gateway.seams.RunningQuery`."""
-        return self._query.rows()
-
-    async def close(self) -> None:
-        """See `gateway.seams.RunningQuery`."""
-        self._live.pop(self.id, None)
-        await self._query.close()
+    def _ended(self, query: RunningPush) -> None:
+        self._live.pop(query.id, None)

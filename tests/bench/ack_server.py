@@ -25,6 +25,8 @@ from gateway.http.inserts import InsertLimits
 from gateway.http.server import FrontDoor, address, listen, serve
 from gateway.seams import (
     AckLevel,
+    ChannelClaim,
+    ChannelOffsets,
     InsertSpec,
     QueryEnd,
     QueryKind,
@@ -36,6 +38,7 @@ from gateway.seams import (
     SourceKind,
 )
 from protocol.arguments import QueryArguments
+from protocol.errors import RowRejected
 from protocol.names import DeclaredNames
 from protocol.types import BIGINT, DOUBLE, STRING, Column
 
@@ -83,10 +86,18 @@ class NoStorage:
     """Settles rows where they arrive. Implements `gateway.seams.Intake`."""
 
     async def open_stream(
-        self, source: Source, level: AckLevel, sink: ReceiptSink
+        self,
+        source: Source,
+        level: AckLevel,
+        sink: ReceiptSink,
+        channel: ChannelClaim | None = None,
     ) -> "NoStorageStream":
         """See `gateway.seams.Intake`."""
         return NoStorageStream(sink)
+
+    async def channel(self, source: Source, name: str) -> ChannelOffsets | None:
+        """See `gateway.seams.Intake`: none holds a row."""
+        return None
 
 
 class NoStorageStream:
@@ -94,12 +105,19 @@ class NoStorageStream:
 
     def __init__(self, sink: ReceiptSink) -> None:
         self.waiting_bytes = 0
+        self.next_offset: int | None = None
+        self.duplicates = 0
         self._sink = sink
 
     def append(self, first_seq: int, count: int, raw: bytes, credit_bytes: int) -> None:
         """See `gateway.seams.IntakeStream`."""
         self._sink.spooled(credit_bytes)
         self._sink.settled(first_seq, first_seq + count)
+
+    def refuse(self, seq: int, raw: bytes, rejected: RowRejected, credit_bytes: int) -> None:
+        """See `gateway.seams.IntakeStream`."""
+        self._sink.spooled(credit_bytes)
+        self._sink.failed(seq, rejected)
 
     def close(self) -> None:
         """See `gateway.seams.IntakeStream`."""

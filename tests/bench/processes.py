@@ -80,7 +80,7 @@ def serving(
     ``settings`` are environment variables without their prefix: ``{"INGEST__BATCH_AGE_S": 2}``.
     """
     command = [*module_command("gateway", profile), "serve", "--data-dir", str(folder)]
-    command += ["--port", "0", *arguments]
+    command += ["--port", "0", "--admin-port", "0", *arguments]
     folder.mkdir(parents=True, exist_ok=True)
     given = {f"HEADRACE__{name}": str(value) for name, value in (settings or {}).items()}
     with up(command, folder / "gateway.log", given) as gateway:

@@ -25,6 +25,7 @@ from tests.bench.processes import (
     run_module,
     serving,
 )
+from tests.bench.pull import pull_druid, pull_embedded
 from tests.bench.rows import write_rows
 from tests.bench.streams import create_stream, expect_count
 from tests.bench.transport import transport
@@ -164,8 +165,22 @@ def row_files(rows: int) -> Iterator[tuple[Path, Path, Path]]:
         yield folder, folder / "rows.ndjson", folder / "warm.ndjson"
 
 
+def pull(options: Options) -> list[Verdict]:
+    """Rows up: a stream of 1 M rows (``--rows``) from each warehouse, against its bare readers."""
+    url = options.druid_url or running_druid()
+    with row_files(options.rows) as (folder, file, _):
+        verdicts = [pull_embedded(options, file, folder)]
+        if url is None:
+            reason = "no --druid-url, and no cluster of `make druid`"
+            options.emit({"skipped": "pull druid", "reason": reason})
+        else:
+            verdicts.append(pull_druid(options, file, folder, url))
+    return verdicts
+
+
 SUITES: dict[str, Callable[[Options], list[Verdict]]] = {
     "embedded": embedded,
     "druid": druid,
+    "pull": pull,
     "transport": transport,
 }

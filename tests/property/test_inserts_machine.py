@@ -1,4 +1,5 @@
-"""The insert stream under Hypothesis: any cutting of the bytes, any order of the outcomes."""
+"""The insert stream under Hypothesis: any cutting of the bytes, any order of the outcomes, rows
+that fail, rows that were sent before, in both modes."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from protocol.errors import BadRequest, RowRejected
 from protocol.framing import Framing
-from protocol.inserts import InsertsStream, State
+from protocol.inserts import InsertEvent, InsertsStream, RowRefused, State
 from protocol.rows import Field, RowChecker, RowSchema
 from protocol.types import BIGINT, DOUBLE, STRING, Column
 
@@ -150,19 +151,155 @@ def test_any_arguments_are_taken_or_a_bad_request_however_they_were_cut(
     assert outcome(pieces) == outcome([line])
 
 
-class Outcomes(RuleBasedStateMachine):
-    """Rows settle and fail in any order; model: two sets and the lowest failure."""
+# ── verdicts ─────────────────────────────────────────────────────────────────────────────────
 
-    @initialize(framing=framings, coalesced=st.booleans())
-    def open_stream(self, framing: Framing, coalesced: bool) -> None:
+
+@dataclass(frozen=True)
+class Case:
+    """A request of single rows: its lines, which of them are bad, and what becomes of the rest."""
+
+    lines: list[tuple[bytes, bool]]
+    failing: set[int]
+    duplicates: int
+    continues: bool
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(line + b"\n" for line, _ in self.lines)
+
+    def verdict(self, seq: int) -> str:
+        """Of a row that is looked at alone: ok, again, failed, or bad."""
+        if seq >= self.duplicates and self.lines[seq][1]:
+            return "bad"
+        if seq in self.failing:
+            return "failed"
+        return "again" if seq < self.duplicates else "ok"
+
+    def told(self) -> list[tuple[int, str]]:
+        """The model: every row has its verdict, up to the first error where that ends it."""
+        told = []
+        for seq in range(len(self.lines)):
+            told.append((seq, self.verdict(seq)))
+            if not self.continues and told[-1][1] in ("failed", "bad"):
+                break
+        return told
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    bad = st.tuples(bad_rows, st.just(True))
+    good = st.tuples(good_rows, st.just(False))
+    lines = draw(st.lists(st.one_of(good, good, bad), max_size=10))
+    rows = st.integers(0, 12)
+    return Case(lines, draw(st.sets(rows, max_size=3)), draw(rows), draw(st.booleans()))
+
+
+class Answering:
+    """Feeds a request and lets the outcomes of its rows come in an order that is drawn."""
+
+    def __init__(self, case: Case, framing: Framing, data: st.DataObject) -> None:
+        self.case = case
+        self.data = data
+        self.stream = InsertsStream(framing, row_limit_bytes=LIMIT)
+        self.response = b""
+        self.outcomes = [(seq, self.case_failed(seq)) for seq in range(case.duplicates)]
+
+    def case_failed(self, seq: int) -> RowRejected | None:
+        return RowRejected("failed") if seq in self.case.failing else None
+
+    def admit(self) -> None:
+        self.take(
+            self.stream.admit(
+                checker(),
+                NOW,
+                coalesced=self.data.draw(st.booleans()),
+                duplicates=self.case.duplicates,
+                continues=self.case.continues,
+            )
+        )
+
+    def take(self, events: list[InsertEvent]) -> None:
+        for event in events:
+            if isinstance(event, RowRefused):
+                assert self.case.verdict(event.seq) == "bad"
+                assert event.raw == self.case.lines[event.seq][0][:LIMIT]
+                self.outcomes.append((event.seq, RowRejected("bad")))
+                continue
+            for seq in range(event.first_seq, event.first_seq + event.count):
+                assert seq >= self.case.duplicates
+                assert self.case.verdict(seq) in ("ok", "failed")
+                self.outcomes.append((seq, self.case_failed(seq)))
+
+    def let_some_happen(self, count: int) -> None:
+        for _ in range(min(count, len(self.outcomes))):
+            at = self.data.draw(st.integers(0, len(self.outcomes) - 1))
+            seq, rejected = self.outcomes.pop(at)
+            if rejected is not None:
+                self.stream.fail(seq, rejected)
+            else:
+                self.stream.settle(seq, seq + 1)
+        self.response += b"".join(self.stream.frames_to_send(self.data.draw(st.integers(1, 5))))
+
+
+@settings(deadline=None, max_examples=300)
+@given(cases(), framings, st.data())
+def test_each_row_gets_its_one_line_however_bytes_were_cut_and_outcomes_came(
+    case: Case, framing: Framing, data: st.DataObject
+) -> None:
+    answering = Answering(case, framing, data)
+    stream, body = answering.stream, case.body
+    if body.endswith(b"\n") and case.lines[-1][0] and data.draw(st.booleans()):
+        body = body[:-1]
+    stream.receive_data(b'{"target":"S"}\n', NOW)
+    answering.let_some_happen(data.draw(st.integers(0, 3)))
+    answering.admit()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=8)))
+    for first, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
+        answering.take(stream.receive_data(body[first:end], NOW))
+        answering.let_some_happen(data.draw(st.integers(0, 4)))
+    answering.take(stream.receive_end(NOW))
+    while answering.outcomes:
+        answering.let_some_happen(5)
+    while frames := stream.frames_to_send(3):
+        answering.response += b"".join(frames)
+    assert stream.ended
+    found = documents(answering.response, framing)
+    verdicts = [line["status"] + str(line.get("duplicate", "")) for line in found]
+    told = {"ok": "ok", "again": "okTrue", "failed": "error", "bad": "error"}
+    expected = case.told()
+    assert [line["seq"] for line in found] == [seq for seq, _ in expected]
+    assert verdicts == [told[verdict] for _, verdict in expected]
+
+
+class Outcomes(RuleBasedStateMachine):
+    """Rows settle and fail in any order, and the stream is ended from outside.
+
+    Model: the sets of settled and failed rows, and the lowest row that the stream ends at.
+    """
+
+    @initialize(
+        framing=framings,
+        coalesced=st.booleans(),
+        continues=st.booleans(),
+        duplicates=st.integers(0, 3),
+    )
+    def open_stream(
+        self, framing: Framing, coalesced: bool, continues: bool, duplicates: int
+    ) -> None:
         self.framing = framing
         self.coalesced = coalesced
+        self.continues = continues
+        self.duplicates = duplicates
         self.stream = InsertsStream(framing, row_limit_bytes=LIMIT)
         self.stream.receive_data(b'{"target":"S"}\n', NOW)
-        self.stream.admit(checker(), NOW, coalesced=coalesced)
+        self.stream.admit(
+            checker(), NOW, coalesced=coalesced, duplicates=duplicates, continues=continues
+        )
         self.taken = 0
-        self.waiting: list[tuple[int, int]] = []
+        self.waiting: list[tuple[int, int]] = [(0, duplicates)] if duplicates else []
+        self.unkept: list[tuple[int, RowRejected]] = []
         self.settled: set[int] = set()
+        self.errors: set[int] = set()
         self.refused: int | None = None
         self.body_ended = False
         self.lost = False
@@ -173,21 +310,54 @@ class Outcomes(RuleBasedStateMachine):
     def over(self) -> bool:
         return self.lost or self.stream.ended
 
+    @property
+    def takes_rows(self) -> bool:
+        return not (self.over or self.body_ended or self.refused is not None)
+
     @rule(count=st.integers(1, 4))
     def send_rows(self, count: int) -> None:
-        taken = self.stream.receive_data(b'{"A":1}\n' * count, NOW)
-        if self.over or self.body_ended or self.refused is not None:
-            assert taken == []
+        took = self.takes_rows
+        events = self.stream.receive_data(b'{"A":1}\n' * count, NOW)
+        if not took:
+            assert events == []
             return
-        assert [(rows.first_seq, rows.count) for rows in taken] == [(self.taken, count)]
-        self.waiting.append((self.taken, self.taken + count))
-        self.taken += count
+        again = min(count, max(0, self.duplicates - self.taken))
+        self._took(again)
+        new = count - again
+        if self.refused is not None or not new:
+            assert events == []
+            return
+        assert [
+            (event.first_seq, event.count) for event in events if not isinstance(event, RowRefused)
+        ] == [(self.taken, new)]
+        self.waiting.append((self.taken, self.taken + new))
+        self._took(new)
 
     @rule(line=bad_rows)
     def send_a_bad_row(self, line: bytes) -> None:
-        assert self.stream.receive_data(line + b"\n", NOW) == []
-        if not self.body_ended:
+        took = self.takes_rows
+        events = self.stream.receive_data(line + b"\n", NOW)
+        if not took or self.taken < self.duplicates:
+            assert events == []
+            if took:
+                self._took(1)
+        elif self.continues:
+            (event,) = events
+            assert isinstance(event, RowRefused)
+            assert event.seq == self.taken
+            self.unkept.append((event.seq, event.rejected))
+            self._took(1)
+        else:
+            assert events == []
             self._refused_at(self.taken)
+
+    @precondition(lambda self: self.unkept)
+    @rule(data=st.data())
+    def keep_a_bad_row(self, data: st.DataObject) -> None:
+        seq, rejected = data.draw(st.sampled_from(self.unkept))
+        self.unkept.remove((seq, rejected))
+        self.stream.fail(seq, rejected)
+        self.errors.add(seq)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -203,17 +373,28 @@ class Outcomes(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def fail_a_row(self, data: st.DataObject) -> None:
-        """As the committer does it: the row fails, and its stretch settles later all the same."""
+        """Its stretch may settle later all the same."""
         first, end = data.draw(st.sampled_from(self.waiting))
         seq = data.draw(st.integers(first, end - 1))
         self.stream.fail(seq, RowRejected("cannot be stored", 50000))
-        self._refused_at(seq)
+        self.errors.add(seq)
+        self._end_at_errors()
+
+    @rule(above=st.integers(0, 9))
+    def break_off(self, above: int) -> None:
+        seq = min(self.stream.acked + above, self.taken)
+        self.stream.break_off(self.stream.acked + above, RowRejected("broken", 50000))
+        self._ended_at(seq)
 
     @rule()
     def stop(self) -> None:
         self.stream.stop(RowRejected("stopping", 50303))
-        if not self.body_ended:
-            self._refused_at(self.taken)
+        self._ended_at(self.taken)
+
+    @rule()
+    def abandon(self) -> None:
+        self.stream.abandon(RowRejected("no longer", 50303))
+        self._ended_at(self._undecided())
 
     @rule(acks_max=st.integers(1, 5))
     def take_frames(self, acks_max: int) -> None:
@@ -240,9 +421,30 @@ class Outcomes(RuleBasedStateMachine):
         self.stream.peer_lost()
         self.lost = True
 
+    def _took(self, rows: int) -> None:
+        self.taken += rows
+        self._end_at_errors()
+
+    def _end_at_errors(self) -> None:
+        """A row that failed ends the stream once it has come, unless bad rows do not."""
+        come = [seq for seq in self.errors if seq < self.taken]
+        if come and not self.continues:
+            self._refused_at(min(come))
+
+    def _ended_at(self, seq: int) -> None:
+        """From outside: not where every row has come and is below it."""
+        if not (self.body_ended and seq == self.taken):
+            self._refused_at(seq)
+
     def _refused_at(self, seq: int) -> None:
         if not self.over and (self.refused is None or seq < self.refused):
             self.refused = seq
+
+    def _undecided(self) -> int:
+        seq = 0
+        while seq in self.settled | self.errors and seq < self.taken:
+            seq += 1
+        return seq
 
     def teardown(self) -> None:
         if not hasattr(self, "stream"):
@@ -252,19 +454,23 @@ class Outcomes(RuleBasedStateMachine):
             return
         while frames := self.stream.frames_to_send(7):
             self.response += b"".join(frames)
-        acks = 0
-        while acks in self.settled and acks != self.refused:
-            acks += 1
-        told = self.refused is not None and acks == self.refused
-        done = told or (self.body_ended and self.refused is None and acks == self.taken)
+        lines = self._undecided()
+        if self.refused is not None:
+            lines = min(lines, self.refused)
+        told = lines == self.refused
+        done = told or (self.body_ended and self.refused is None and lines == self.taken)
         assert self.stream.ended == done
         response = self.response
         if self.framing is Framing.JSON and not done:
             response = response + b"]" if response else b"[]"
         found = documents(response, self.framing)
-        assert found[:acks] == [{"status": "ok", "seq": seq} for seq in range(acks)]
-        assert [error["seq"] for error in found[acks:]] == ([self.refused] if told else [])
+        assert [line["seq"] for line in found] == list(range(lines + told))
+        for line in found:
+            failed = line["seq"] in self.errors or line["seq"] == self.refused
+            assert line["status"] == ("error" if failed else "ok")
+            again = line["seq"] < self.duplicates and not failed
+            assert line.get("duplicate", False) == again
 
 
 TestOutcomes = Outcomes.TestCase
-TestOutcomes.settings = settings(deadline=None, max_examples=60, stateful_step_count=25)
+TestOutcomes.settings = settings(deadline=None, max_examples=150, stateful_step_count=25)

@@ -59,9 +59,12 @@ class Exchange:
         self.peer.h2.acknowledge_received_data(size, self.stream_id)
         self.peer.flush()
 
-    def respond(self, status: int = 200, body: bytes | None = None) -> None:
+    def respond(
+        self, status: int = 200, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> None:
         """Send headers; with a body, the body and the end too."""
-        self.peer.h2.send_headers(self.stream_id, [(":status", str(status))])
+        given = [(":status", str(status)), *(headers or {}).items()]
+        self.peer.h2.send_headers(self.stream_id, given)
         if body is not None:
             self.peer.h2.send_data(self.stream_id, body, end_stream=True)
         self.peer.flush()

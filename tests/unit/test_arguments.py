@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from protocol.arguments import (
     InsertArguments,
+    InsertOptions,
     KsqlArguments,
     QueryArguments,
+    channel_name,
     parse_close_arguments,
     parse_insert_arguments,
+    parse_insert_options,
     parse_ksql_arguments,
     parse_query_arguments,
     parse_query_request,
@@ -190,3 +193,55 @@ def test_any_body_is_arguments_or_a_bad_request(
     if refused is not None:
         assert refused.message.startswith(PREFIX)
         assert json.loads(refused.body())["error_code"] == 40000
+
+
+# ── what an insert asks for in its properties ────────────────────────────────────────────────
+
+
+def test_without_properties_an_insert_is_on_no_channel_and_ends_at_its_first_bad_row() -> None:
+    assert parse_insert_options({}) == InsertOptions()
+    nulls = {f"headrace.{name}": None for name in ("channel", "offset", "on_error", "frames")}
+    assert parse_insert_options(nulls | {"ksql.other": 1}) == InsertOptions()
+
+
+@pytest.mark.parametrize("offset", [0, 1200, 2**63 - 1])
+def test_an_offset_is_a_number_or_its_digits(offset: int) -> None:
+    for given_as in (offset, str(offset)):
+        found = parse_insert_options({"headrace.channel": "c", "headrace.offset": given_as})
+        assert (found.channel, found.offset) == ("c", offset)
+
+
+@pytest.mark.parametrize(
+    "offset", [-1, 2**63, "-1", "+1", "1_0", " 1", "", "9" * 5000, "²", 1.0, True, [], {"a": 1}]
+)
+def test_what_is_no_offset_is_refused_in_short(offset: object) -> None:
+    with pytest.raises(BadRequest, match=r"^headrace\.offset is a whole number") as refused:
+        parse_insert_options({"headrace.channel": "c", "headrace.offset": offset})
+    assert len(refused.value.message) < 500
+
+
+def test_an_offset_without_a_channel_is_refused() -> None:
+    with pytest.raises(BadRequest, match=r"^headrace\.offset needs headrace\.channel"):
+        parse_insert_options({"headrace.offset": 0})
+
+
+@pytest.mark.parametrize(
+    ("given_as", "name"), [("c", "c"), ("a/b c", "a/b c"), ("ä" * 256, "ä" * 256), (7, "7")]
+)
+def test_a_channel_has_a_name(given_as: object, name: str) -> None:
+    assert channel_name(given_as) == name
+
+
+@pytest.mark.parametrize(
+    "given_as", ["", "x" * 257, "a\n", "\x00", "\x7f", "\x85", None, True, 1.5, [], {}]
+)
+def test_what_is_no_channel_name_is_refused(given_as: object) -> None:
+    with pytest.raises(BadRequest, match=r"^headrace\.channel is a name of 1 to 256 characters"):
+        channel_name(given_as)
+
+
+def test_bad_rows_end_the_stream_or_not_as_the_insert_asks() -> None:
+    assert parse_insert_options({"headrace.on_error": "continue"}).continues
+    assert not parse_insert_options({"headrace.on_error": "stop"}).continues
+    with pytest.raises(BadRequest, match=r"'continue'.*'stop'"):
+        parse_insert_options({"headrace.on_error": "CONTINUE"})

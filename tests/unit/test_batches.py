@@ -49,7 +49,8 @@ def test_nothing_happens_to_a_final_batch(state: BatchState) -> None:
 
 
 def test_every_state_is_reached_and_every_input_is_used() -> None:
-    assert reachable(BatchState.SEALED) == set(BatchState)
+    # DROPPED is the operator's word: nothing that happens to a batch leads there.
+    assert reachable(BatchState.SEALED) == set(BatchState) - {BatchState.DROPPED}
     assert {happened for _, happened in TRANSITIONS} == set(BatchInput)
 
 

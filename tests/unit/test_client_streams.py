@@ -68,6 +68,79 @@ async def test_the_server_gets_the_arguments_and_the_rows_as_lines() -> None:
     assert [(b.first_seq, b.last_seq) for b in batches] == [(0, 2)]
 
 
+ERROR = b'{"@type":"InsertError","status":"error","seq":%d,"message":"bad","error_code":40000}\n'
+AGAIN = b'{"status":"ok","seq":%d,"duplicate":true}\n'
+
+
+async def test_an_insert_on_a_channel_knows_the_next_offset_and_its_duplicates() -> None:
+    async def script(exchange: Exchange) -> None:
+        asked = orjson.loads(await exchange.line())["properties"]
+        assert (asked["headrace.channel"], asked["headrace.offset"]) == ("edge-7", 1200)
+        exchange.respond(headers={"headrace-next-offset": "1202"})
+        async for _ in exchange.lines():
+            pass
+        exchange.send(AGAIN % 0 + AGAIN % 1 + ACK % 2, end=True)
+
+    async with scripted(script) as server, Client(server.url) as client:
+        insert = client.insert("T", rows(3), channel="edge-7", offset=1200)
+        assert insert.next_offset is None
+        async with insert:
+            assert insert.next_offset == 1202
+            batches = [batch async for batch in insert]
+        assert sum(batch.duplicates for batch in batches) == 2
+        assert (insert.acked, insert.refused) == (3, 0)
+
+
+async def test_a_refused_row_does_not_end_an_insert_that_goes_on() -> None:
+    async def script(exchange: Exchange) -> None:
+        asked = orjson.loads(await exchange.line())["properties"]
+        assert asked["headrace.on_error"] == "continue"
+        exchange.respond()
+        seq = 0
+        async for _ in exchange.lines():
+            exchange.send((ERROR if seq % 3 == 1 else ACK) % seq)
+            seq += 1
+        exchange.end()
+
+    async with scripted(script) as server, Client(server.url) as client:
+        insert = client.insert("T", rows(8), on_error="continue")
+        batches = [batch async for batch in insert]
+    assert [refused.seq for batch in batches for refused in batch.refused] == [1, 4, 7]
+    acked = [seq for batch in batches for some in batch.acked_ranges() for seq in some]
+    assert acked == [0, 2, 3, 5, 6]
+    assert (insert.sent, insert.acked, insert.refused) == (8, 5, 3)
+
+
+@pytest.mark.parametrize("sent", [2, 9])
+async def test_where_the_server_breaks_off_an_insert_that_goes_on_its_last_error_is_raised(
+    sent: int,
+) -> None:
+    """At the next row that was not sent yet, or before rows that were."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.line()
+        exchange.respond()
+        lines = exchange.lines()
+        for _ in range(sent):
+            await anext(lines)
+        exchange.send(ACK % 0 + ACK % 1 + ERROR % 2, end=True)
+
+    over = asyncio.Event()
+
+    async def some() -> AsyncIterator[dict[str, int]]:
+        for number in range(sent):
+            yield {"A": number}
+        await over.wait()
+
+    async with scripted(script) as server, Client(server.url) as client:
+        insert = client.insert("T", some(), on_error="continue")
+        acked = 0
+        with pytest.raises(RowRefused) as caught:  # noqa: PT012 - the acks come first
+            async for batch in insert:
+                acked += batch.acked
+        assert (caught.value.seq, acked) == (2, 2)
+
+
 async def test_an_insert_of_no_rows_ends_without_acks() -> None:
     async with scripted(ack_everything) as server, Client(server.url) as client:
         assert [b async for b in client.insert("T", [])] == []

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from gateway.client.errors import AnswerBroken, KsqlResponseError, QueryFailed, RowRefused
 from gateway.client.wire import (
+    AckBatch,
     AckReader,
+    InsertTerms,
     QueryReader,
     insert_arguments,
+    next_offset,
     query_arguments,
     response_error,
     row_lines,
@@ -99,6 +102,96 @@ def test_an_error_line_without_a_row_fails_the_insert_as_a_whole() -> None:
     assert reader.failure.code == 50303
 
 
+# ── verdicts ─────────────────────────────────────────────────────────────────────────────────
+
+
+def verdict_lines(kinds: list[str]) -> bytes:
+    """A line for each row: ok, again (a duplicate) or bad."""
+    forms = {
+        "ok": b'{"status":"ok","seq":%d}',
+        "again": b'{"status":"ok","seq":%d,"duplicate":true}',
+        "bad": b'{"status":"error","seq":%d,"message":"m","error_code":40000}',
+    }
+    return b"".join(forms[kind] % seq + b"\n" for seq, kind in enumerate(kinds))
+
+
+@given(st.integers(0, 5), st.lists(st.sampled_from(["ok", "bad"]), max_size=20), cuts)
+def test_any_cut_of_verdicts_gives_each_row_s_own(
+    duplicates: int, later: list[str], cut_at: list[int]
+) -> None:
+    kinds = ["again"] * duplicates + later
+    reader, found = AckReader(continues=True), list[str]()
+    reader.sent = len(kinds)
+    for piece in pieces(verdict_lines(kinds), cut_at):
+        batch = reader.feed(piece)
+        if batch is None:
+            continue
+        assert batch.first_seq == len(found)
+        told = ["again"] * batch.duplicates + ["ok"] * (len(batch) - batch.duplicates)
+        for refused in batch.refused:
+            told[refused.seq - batch.first_seq] = "bad"
+        acked = [seq for rows in batch.acked_ranges() for seq in rows]
+        assert acked == [seq for seq, kind in enumerate(told, batch.first_seq) if kind != "bad"]
+        assert batch.acked == len(acked)
+        found += told
+    assert found == kinds
+    assert (reader.next_seq, reader.refused) == (len(kinds), kinds.count("bad"))
+    assert (reader.last_refused is not None) == (kinds[-1:] == ["bad"])
+    assert reader.failure is None
+
+
+def test_unless_it_goes_on_the_first_refused_row_fails_the_insert() -> None:
+    reader = AckReader()
+    reader.sent = 3
+    assert reader.feed(verdict_lines(["again", "ok", "bad"])) == AckBatch(0, 1, 1)
+    assert isinstance(reader.failure, RowRefused)
+    assert reader.failure.seq == 2
+
+
+def test_an_error_at_a_row_that_was_not_sent_is_the_end_in_either_mode() -> None:
+    reader = AckReader(continues=True)
+    reader.sent = 2
+    assert reader.feed(verdict_lines(["ok", "ok", "bad"])) == AckBatch(0, 1)
+    assert isinstance(reader.failure, RowRefused)
+
+
+def test_a_refusal_out_of_order_is_an_error_too() -> None:
+    reader = AckReader(continues=True)
+    reader.sent = 9
+    with pytest.raises(AnswerBroken):
+        reader.feed(b'{"status":"error","seq":3,"message":"m","error_code":40000}\n')
+
+
+@pytest.mark.parametrize(
+    ("headers", "offset"),
+    [({}, None), ({"headrace-next-offset": "9223372036854775807"}, 2**63 - 1)],
+)
+def test_the_next_offset_is_read_from_the_response(
+    headers: dict[str, str], offset: int | None
+) -> None:
+    assert next_offset(headers) == offset
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.0", "x", "\u0663"])
+def test_a_next_offset_that_is_no_number_breaks_the_answer(text: str) -> None:
+    with pytest.raises(AnswerBroken):
+        next_offset({"headrace-next-offset": text})
+
+
+def test_a_channel_and_its_offset_are_asked_for_by_name() -> None:
+    terms = InsertTerms(channel="edge-7", offset=0, on_error="continue")
+    assert terms.continues
+    assert orjson.loads(insert_arguments("t", terms))["properties"] == {
+        "headrace.ack": "committed",
+        "headrace.frames": "coalesced",
+        "headrace.channel": "edge-7",
+        "headrace.offset": 0,
+        "headrace.on_error": "continue",
+    }
+    assert not InsertTerms(on_error="stop").continues
+    assert InsertTerms(properties={"headrace.on_error": "continue"}).continues
+
+
 HEADER = b'{"queryId":"q1","columnNames":["A","B"],"columnTypes":["BIGINT","STRING"]}\n'
 
 values = st.lists(
@@ -175,7 +268,8 @@ def test_rows_go_out_as_lines_and_bytes_as_they_are() -> None:
 
 
 def test_arguments_ask_for_packed_frames_and_the_callers_properties_win() -> None:
-    asked = orjson.loads(insert_arguments("`t`", "spooled", {"headrace.frames": "each", "x": 1}))
+    terms = InsertTerms(ack="spooled", properties={"headrace.frames": "each", "x": 1})
+    asked = orjson.loads(insert_arguments("`t`", terms))
     properties = {"headrace.ack": "spooled", "headrace.frames": "each", "x": 1}
     assert asked == {"target": "`t`", "properties": properties}
     body = orjson.loads(query_arguments("SELECT 1;", {}))

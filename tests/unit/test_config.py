@@ -70,6 +70,16 @@ def test_limits_that_contradict_each_other_are_refused(
         load(None, values)
 
 
+@pytest.mark.parametrize(
+    ("text", "port"), [("", 8089), ("port = 0", 0), ('port = "OFF"', None), ("port = false", None)]
+)
+def test_the_admin_port_can_be_moved_and_switched_off(
+    tmp_path: Path, text: str, port: int | None
+) -> None:
+    admin = load(written(tmp_path, f"[admin]\n{text}\n"), {}).admin
+    assert (admin.host, admin.port) == ("127.0.0.1", port)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load(tmp_path / "missing.toml", {})

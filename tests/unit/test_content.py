@@ -1,6 +1,7 @@
 """The bytes of a batch less its dead letters, against a list of lines."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.ingest.batches import BatchState
-from gateway.ingest.content import BatchContent, without_lines
-from gateway.ingest.spool import BatchRecord, DeadLetter, SpoolFile, SpoolReader
+from gateway.ingest.content import BatchContent, place_of, without_lines
+from gateway.ingest.entries import BatchRecord, DeadLetter, Place
+from gateway.ingest.reader import SpoolReader
+from gateway.ingest.spool import SpoolFile
 from tests.ingest_house import SPEC
 
 PIECES = [b"a\nbb\n", b"ccc\n", b"d\n\nee\n", b"\xff\xfe\n", b'{"f":\r1}\ng\n']
@@ -40,7 +43,16 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SpoolRead
 
 def letters(batch: BatchRecord, dead: set[int]) -> list[DeadLetter]:
     return [
-        DeadLetter(batch=batch.number, line=line, code="", message="", at_ms=0, raw=LINES[line - 1])
+        DeadLetter(
+            queue=batch.queue,
+            batch=batch.number,
+            line=line,
+            code="",
+            message="",
+            at_ms=0,
+            sealed_bytes=len(LINES[line - 1]),
+            raw=b"",
+        )
         for line in sorted(dead, reverse=True)
     ]
 
@@ -69,6 +81,44 @@ def test_a_line_of_the_sealed_batch_is_found_by_its_number(
     content = BatchContent(reader, batch, letters(batch, {1, 4}))
     assert [content.line(line) for line in range(1, len(LINES) + 1)] == LINES
     assert content.line(len(LINES) + 1) is None
+
+
+PLACES = [(at, row) for at, piece in enumerate(PIECES) for row in range(piece.count(b"\n"))]
+"""Chunk and row of each line."""
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_a_half_has_its_rows_and_knows_where_they_lie(
+    sealed: tuple[SpoolReader, BatchRecord], data: st.DataObject
+) -> None:
+    reader, batch = sealed
+    chunks = reader.chunks(batch)
+    start = data.draw(st.integers(0, len(LINES) - 1))
+    end = data.draw(st.integers(start + 1, len(LINES)))
+    ours = LINES[start:end]
+    # As a cut leaves it: a range that begins behind a chunk's last row begins in that chunk.
+    behind = data.draw(st.booleans()) and start > 0
+    first, first_row = PLACES[start - 1 if behind else start]
+    last, last_row = PLACES[end - 1]
+    half = replace(
+        batch,
+        first_chunk=chunks[first].id,
+        first_row=first_row + (1 if behind else 0),
+        last_chunk=chunks[last].id,
+        end_row=last_row + 1,
+        rows=len(ours),
+        size_bytes=len(b"".join(ours)),
+        root=batch.number,
+    )
+    content = BatchContent(reader, half, [])
+    assert b"".join(content.read()) == b"".join(ours)
+    within = reader.chunks(half)
+    for line, raw in enumerate(ours, 1):
+        assert content.line(line) == raw
+        assert content.bytes_before(line) == len(b"".join(ours[:line]))
+        at, row = PLACES[start + line - 1]
+        assert place_of(half, within, line) == Place(chunks[at].id, row)
 
 
 rows = st.binary(max_size=5).map(lambda row: row.replace(b"\n", b"\r") + b"\n")

@@ -9,6 +9,8 @@ import pytest
 from aiohttp import web
 
 from gateway.seams import TaskState, WarehouseQuery, WarehouseUnreachable
+from gateway.warehouse.druid.endings import Endings
+from gateway.warehouse.druid.gate import SlotGate
 from gateway.warehouse.druid.reading import start_query
 from gateway.warehouse.druid.tasks import Tasks
 from gateway.warehouse.druid.transport import DruidUrls, Server, Timeouts, Transport
@@ -41,6 +43,11 @@ async def connected(
         yield transport
     finally:
         await transport.close()
+
+
+def endings_of(transport: Transport) -> Endings:
+    tasks = Tasks(transport, report_wait_s=1.0)
+    return Endings(transport, tasks, SlotGate(tasks, blind_limit=1, wait_limit_s=1.0))
 
 
 async def test_a_redirect_to_the_leader_keeps_body_and_credentials() -> None:
@@ -125,8 +132,9 @@ async def test_a_result_without_its_header_is_unreachable() -> None:
         return web.Response(text='["a"]\n["LONG"]\n')
 
     async with served(handler) as url, connected(DruidUrls.router(url)) as transport:
+        query = WarehouseQuery(sql="SELECT 1", query_id="q")
         with pytest.raises(WarehouseUnreachable):
-            await start_query(transport, WarehouseQuery(sql="SELECT 1", query_id="q"))
+            await start_query(transport, query, endings_of(transport))
 
 
 async def test_who_may_not_ask_for_all_tasks_asks_one_by_one() -> None:

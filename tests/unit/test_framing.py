@@ -41,6 +41,27 @@ def test_an_unfinished_line_over_the_limit_is_told() -> None:
     assert buffer.over_limit()
 
 
+@given(st.lists(st.integers(0, 3000), max_size=12), st.booleans())
+def test_lines_over_the_limit_are_passed_over_with_bounded_memory_however_bytes_were_cut(
+    cuts: list[int], ended: bool
+) -> None:
+    long = b"x" * 1000
+    whole = b"a\n" + long + b"\nb\n" + long + (b"\nc" if ended else b"")
+    buffer, blocks, starts, at = LineBuffer(10), list[bytes](), list[bytes](), 0
+    for cut in [*sorted(cuts), len(whole)]:
+        blocks.append(buffer.feed(whole[at:cut]))
+        if buffer.over_limit():
+            starts.append(buffer.drop_line())
+        assert len(buffer.unfinished) <= 10
+        at = max(at, cut)
+    blocks.append(buffer.finish())
+    lines = b"".join(blocks).splitlines()
+    # A line that came in one piece is whole; whoever checks rows refuses it by its length.
+    assert [line for line in lines if len(line) <= 10] == [b"a", b"b", *[b"c"] * ended]
+    assert len(starts) + sum(len(line) > 10 for line in lines) == 2
+    assert starts == [b"x" * 10] * len(starts)
+
+
 @pytest.mark.parametrize(
     ("accept", "expected"),
     [
@@ -174,3 +195,15 @@ def test_ack_lines_name_each_row_once(first: int, count: int) -> None:
     assert len(lines) == count
     if count:
         assert lines[-1] == b'{"status":"ok","seq":%d}' % (first + count - 1)
+
+
+@given(st.integers(0, 10**12), st.integers(0, 3000), st.integers(0, 3000))
+def test_ack_lines_of_rows_that_were_held_say_so(first: int, count: int, again: int) -> None:
+    lines = ack_lines(first, first + count, first + again).splitlines()
+    held = min(again, count)
+    assert [line.count(b',"duplicate":true}') for line in lines] == [1] * held + [0] * (
+        count - held
+    )
+    assert [orjson.loads(line)["seq"] for line in lines[-3:]] == [
+        first + at for at in range(max(0, count - 3), count)
+    ]

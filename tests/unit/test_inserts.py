@@ -11,6 +11,7 @@ from protocol.inserts import (
     TRANSITIONS,
     IllegalInput,
     Input,
+    InsertEvent,
     InsertsStream,
     RowsChecked,
     State,
@@ -44,15 +45,28 @@ class Traced(InsertsStream):
         super()._move(happened)
 
 
-def opened(framing: Framing = Framing.DELIMITED, *, coalesced: bool = False) -> Traced:
+def opened(
+    framing: Framing = Framing.DELIMITED,
+    *,
+    coalesced: bool = False,
+    continues: bool = False,
+    duplicates: int = 0,
+) -> Traced:
     stream = Traced(framing)
     stream.receive_data(ARGS, NOW)
-    stream.admit(checker(), NOW, coalesced=coalesced)
+    stream.admit(checker(), NOW, coalesced=coalesced, continues=continues, duplicates=duplicates)
     return stream
 
 
 def rows_of(count: int) -> bytes:
     return b"".join(b'{"A":%d}\n' % number for number in range(count))
+
+
+def good(events: list[InsertEvent]) -> list[RowsChecked]:
+    """Where no row was refused: all of what was taken."""
+    rows = [event for event in events if isinstance(event, RowsChecked)]
+    assert rows == events
+    return rows
 
 
 def body(stream: InsertsStream, acks_max: int = 1000) -> bytes:
@@ -82,9 +96,9 @@ def open_() -> Traced:
     return stream
 
 
-def open_with_tail(tail: bytes) -> Callable[[], Traced]:
+def open_with_tail(tail: bytes, start: Callable[[], Traced] = open_) -> Callable[[], Traced]:
     def make() -> Traced:
-        stream = open_()
+        stream = start()
         stream.receive_data(tail, NOW)
         return stream
 
@@ -95,6 +109,22 @@ def draining() -> Traced:
     stream = open_()
     stream.receive_end(NOW)
     return stream
+
+
+def going_on() -> Traced:
+    stream = opened(continues=True)
+    stream.receive_data(ROW, NOW)
+    return stream
+
+
+def going_on_to_the_end() -> Traced:
+    stream = going_on()
+    stream.receive_end(NOW)
+    return stream
+
+
+def resent() -> Traced:
+    return opened(duplicates=2)
 
 
 def failing() -> Traced:
@@ -127,7 +157,11 @@ MAKE: dict[str, Callable[[], Traced]] = {
     "open": open_,
     "open, half a row": open_with_tail(b'{"A":2}'),
     "open, half a bad row": open_with_tail(b'{"A"'),
+    "going on": going_on,
+    "going on, half a bad row": open_with_tail(b'{"A"', going_on),
+    "resent": resent,
     "draining": draining,
+    "draining, going on": going_on_to_the_end,
     "failing": failing,
     "ended": ended,
     "closed": closed,
@@ -142,7 +176,10 @@ SAY: dict[str, Callable[[Traced], object]] = {
     "refuse": lambda stream: stream.refuse(),
     "acked": acked,
     "fail": lambda stream: stream.fail(0, SPENT),
+    "fail far": lambda stream: stream.fail(1, SPENT),
+    "break": lambda stream: stream.break_off(0, SPENT),
     "stop": lambda stream: stream.stop(SPENT),
+    "abandon": lambda stream: stream.abandon(SPENT),
     "lost": lambda stream: stream.peer_lost(),
 }
 _S = State
@@ -151,33 +188,52 @@ _NO = IllegalInput
 WHAT_HAPPENS: dict[str, dict[str, State | type[Exception]]] = {
     "awaiting": {
         "args": _S.ADMITTING, "bad args": _BAD, "end": _BAD, "admit": _NO, "refuse": _S.ENDED,
-        "fail": _NO, "stop": _NO, "lost": _S.CLOSED,
+        "fail": _NO, "break": _NO, "stop": _NO, "abandon": _NO, "lost": _S.CLOSED,
     },
     "admitting": {
         "row": _S.ADMITTING, "end": _S.ADMITTING, "admit": _S.OPEN, "refuse": _S.ENDED,
-        "fail": _NO, "stop": _NO, "lost": _S.CLOSED,
+        "fail": _S.ADMITTING, "break": _S.ADMITTING, "stop": _S.ADMITTING, "abandon": _NO,
+        "lost": _S.CLOSED,
     },
     "open": {
         "row": _S.OPEN, "bad row": _S.FAILING, "end": _S.DRAINING, "admit": _NO, "refuse": _NO,
-        "acked": _S.OPEN, "fail": _S.FAILING, "stop": _S.FAILING, "lost": _S.CLOSED,
+        "acked": _S.OPEN, "fail": _S.FAILING, "break": _S.FAILING, "stop": _S.FAILING,
+        "abandon": _S.FAILING, "lost": _S.CLOSED,
     },
     "open, half a row": {"end": _S.DRAINING},
     "open, half a bad row": {"end": _S.FAILING},
+    "going on": {
+        "row": _S.OPEN, "bad row": _S.OPEN, "end": _S.DRAINING, "acked": _S.OPEN, "fail": _S.OPEN,
+        "break": _S.FAILING, "stop": _S.FAILING, "abandon": _S.FAILING,
+    },
+    "going on, half a bad row": {"end": _S.DRAINING},
+    "resent": {
+        "row": _S.OPEN, "bad row": _S.OPEN, "end": _S.ENDED, "fail": _S.OPEN, "fail far": _S.OPEN,
+        "break": _S.FAILING, "stop": _S.FAILING, "abandon": _S.FAILING,
+    },
     "draining": {
         "row": _S.DRAINING, "bad row": _S.DRAINING, "end": _NO, "admit": _NO, "refuse": _NO,
-        "acked": _S.ENDED, "fail": _S.FAILING, "stop": _S.DRAINING, "lost": _S.CLOSED,
+        "acked": _S.ENDED, "fail": _S.FAILING, "break": _S.FAILING, "stop": _S.DRAINING,
+        "abandon": _S.FAILING, "lost": _S.CLOSED,
+    },
+    "draining, going on": {
+        "acked": _S.ENDED, "fail": _S.DRAINING, "break": _S.FAILING, "stop": _S.DRAINING,
+        "abandon": _S.FAILING,
     },
     "failing": {
         "row": _S.FAILING, "bad row": _S.FAILING, "end": _S.FAILING, "admit": _NO, "refuse": _NO,
-        "acked": _S.ENDED, "fail": _S.FAILING, "stop": _S.FAILING, "lost": _S.CLOSED,
+        "acked": _S.ENDED, "fail": _S.FAILING, "fail far": _S.FAILING, "break": _S.FAILING,
+        "stop": _S.FAILING, "abandon": _S.FAILING, "lost": _S.CLOSED,
     },
     "ended": {
         "row": _S.ENDED, "bad row": _S.ENDED, "end": _S.ENDED, "admit": _NO, "refuse": _NO,
-        "acked": _S.ENDED, "fail": _S.ENDED, "stop": _S.ENDED, "lost": _S.CLOSED,
+        "acked": _S.ENDED, "fail": _S.ENDED, "break": _S.ENDED, "stop": _S.ENDED,
+        "abandon": _S.ENDED, "lost": _S.CLOSED,
     },
     "closed": {
         "row": _S.CLOSED, "bad row": _S.CLOSED, "end": _S.CLOSED, "admit": _NO, "refuse": _NO,
-        "acked": _S.CLOSED, "fail": _S.CLOSED, "stop": _S.CLOSED, "lost": _S.CLOSED,
+        "acked": _S.CLOSED, "fail": _S.CLOSED, "fail far": _S.CLOSED, "break": _S.CLOSED,
+        "stop": _S.CLOSED, "abandon": _S.CLOSED, "lost": _S.CLOSED,
     },
 }  # fmt: skip
 PAIRS = [(start, said) for start, row in WHAT_HAPPENS.items() for said in row]
@@ -302,7 +358,7 @@ def test_rows_that_came_before_the_admission_are_not_lost() -> None:
     stream.receive_end(NOW)
     taken = stream.admit(checker(), NOW, coalesced=False)
     assert b"".join(rows.raw for rows in taken) == rows_of(3)
-    assert [rows.first_seq for rows in taken] == [0, 2]
+    assert [rows.first_seq for rows in good(taken)] == [0, 2]
     stream.settle(0, 3)
     assert body(stream) == ok(0, 1, 2)
     assert stream.ended
@@ -376,7 +432,7 @@ def test_a_stream_without_rows_ends_with_an_empty_body() -> None:
 def test_the_error_of_a_bad_row_leaves_after_the_acks_below_it_and_nothing_after() -> None:
     stream = opened()
     rows = stream.receive_data(rows_of(2) + BAD + rows_of(2), NOW)
-    assert [(taken.first_seq, taken.count) for taken in rows] == [(0, 2)]
+    assert [(taken.first_seq, taken.count) for taken in good(rows)] == [(0, 2)]
     assert body(stream) == b""
     stream.settle(1, 2)
     assert body(stream) == b""
@@ -425,7 +481,7 @@ def test_a_failure_of_a_row_whose_ack_has_left_changes_nothing() -> None:
     stream.settle(0, 1)
     assert body(stream) == ok(0)
     stream.fail(0, SPENT)
-    assert [rows.first_seq for rows in stream.receive_data(ROW, NOW)] == [1]
+    assert [rows.first_seq for rows in good(stream.receive_data(ROW, NOW))] == [1]
     stream.settle(1, 2)
     stream.receive_end(NOW)
     assert body(stream) == ok(1)

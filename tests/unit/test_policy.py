@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway.ingest.entries import ChunkRecord
 from gateway.ingest.policy import BatchLimits, BatchPolicy, Range
-from gateway.ingest.spool import ChunkRecord
 
 LIMITS = BatchLimits(rows_max=10, bytes_max=100, age_s=5.0)
 
@@ -67,6 +67,15 @@ def test_a_batch_takes_what_fits_and_leaves_the_rest_its_age() -> None:
     assert waiting.take(1).last_chunk == 2
     assert waiting.rows == 8
     assert waiting.due_at() == 8.0
+
+
+def test_who_hurries_waits_for_nothing() -> None:
+    waiting = policy(chunk(1), now=100.0)
+    waiting.hurry()
+    assert waiting.due(100.0) == [1]
+    waiting.take(1)
+    waiting.add(chunk(2), 101.0)
+    assert waiting.due_at() == 101.0
 
 
 @dataclass

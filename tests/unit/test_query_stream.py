@@ -171,9 +171,19 @@ def test_v1_json_is_valid_json_and_what_the_java_client_reads(
     ]
 
 
+def test_a_token_is_an_element_of_its_own_in_every_framing() -> None:
+    assert started().token("AQ==") == [b'{"continuationToken":"AQ=="}\n']
+    assert started(Framing.JSON).token("AQ==") == [b',{"continuationToken":"AQ=="}']
+    stream = QueryStream(Framing.V1_JSON, coalesced=False, final_message=True)
+    stream.header("q", V1_COLUMNS)
+    nested = b'{"continuationToken":{"continuationToken":"AQ=="}}'
+    assert stream.token("AQ==") == [nested + b",\n"]
+
+
 SAY: dict[Intent, Callable[[QueryStream], list[bytes]]] = {
     Intent.HEADER: lambda stream: stream.header("q", [Column("A", array_of(STRING))]),
     Intent.ROWS: lambda stream: stream.rows(b"[1]\n"),
+    Intent.TOKEN: lambda stream: stream.token("AQ=="),
     Intent.ERROR: lambda stream: stream.error(InternalError()),
     Intent.END: lambda stream: stream.end(),
 }

@@ -264,7 +264,7 @@ def test_the_fast_path_accepts_nothing_that_the_slow_path_refuses(
     block = "".join(json.dumps(row) + "\n" for row in drawn).encode()
     checker = RowChecker(EVERY, row_limit_bytes=LIMIT)
     fast = checker._fast(block, NOW)
-    slow = checker._slow(block, NOW)
+    slow = next(checker._slow(block, NOW))
     if fast is None:
         return
     assert slow.rejected is None
@@ -276,6 +276,70 @@ def test_the_fast_path_accepts_nothing_that_the_slow_path_refuses(
         }
         for name in set(one) - {"T"}:
             assert one[name] == other.get(name)
+
+
+@st.composite
+def mixed_lines(draw: st.DrawFn) -> list[bytes]:
+    """Good and bad rows, more than a piece of them."""
+    kinds = st.sampled_from([b'{"C":%d}', b'{ "c" : %d }', b'{"C":"%d"}', b"", b"{", b"x" * 70])
+    runs = draw(st.lists(st.tuples(kinds, st.integers(1, 400)), min_size=1, max_size=8))
+    return [kind % seq if b"%" in kind else kind for kind, count in runs for seq in range(count)]
+
+
+@given(mixed_lines())
+def test_all_rows_of_a_block_get_the_verdict_that_they_get_alone(lines: list[bytes]) -> None:
+    checker = RowChecker(schema(Column("C", BIGINT)), row_limit_bytes=60)
+    block = b"".join(line + b"\n" for line in lines)
+    found: list[tuple[int | None, str | None, bytes]] = []
+    segments = list(checker.check_all(block, NOW))
+    for checked in segments:
+        stored = checked.raw.splitlines()
+        assert len(stored) == checked.count
+        found += [(orjson.loads(line)["C"], None, b"") for line in stored]
+        if checked.rejected is not None:
+            found.append((None, checked.rejected.message, checked.refused))
+    assert all(checked.rejected is not None for checked in segments[:-1])
+    alone: list[tuple[int | None, str | None, bytes]] = []
+    for line in lines:
+        checked = checker.check(line + b"\n", NOW)
+        if checked.rejected is None:
+            alone.append((orjson.loads(checked.raw)["C"], None, b""))
+        else:
+            alone.append((None, checked.rejected.message, line[:60]))
+    assert found == alone
+
+
+def test_what_is_not_taken_of_a_block_is_not_checked() -> None:
+    checker = RowChecker(schema(Column("C", BIGINT)), row_limit_bytes=LIMIT)
+    looked_at: list[bytes] = []
+    row = checker._row
+
+    def counted(line: bytes, arrival_ms: int) -> bytes:
+        looked_at.append(line)
+        return row(line, arrival_ms)
+
+    checker._row = counted  # type: ignore[method-assign]
+    segments = checker.check_all(b"x\n" * 10_000, NOW)
+    assert [next(segments).count for _ in range(3)] == [0, 0, 0]
+    assert len(looked_at) == 3
+
+
+def test_a_refusal_keeps_no_frames_alive() -> None:
+    checker = RowChecker(schema(Column("C", BIGINT)), row_limit_bytes=LIMIT)
+    (checked,) = checker.check_all(b'{"C":"x"}\n', NOW)
+    assert checked.rejected is not None
+    assert checked.rejected.__traceback__ is None
+    assert checked.rejected.__context__ is None
+
+
+def test_rows_far_from_a_bad_one_stay_the_bytes_that_were_sent() -> None:
+    """Where the slow path had them all, they would be written anew, without the spaces."""
+    checker = RowChecker(schema(Column("C", BIGINT)), row_limit_bytes=100_000)
+    before, after = b'{ "C" : 1 }\n' * 1000, b'{ "C" : 2 }\n' * 1000
+    first, last = checker.check_all(before + b"x\n" + after, NOW)
+    assert (first.count, last.count, first.refused) == (1000, 1000, b"x")
+    assert first.raw.startswith(before[:4000])
+    assert last.raw.endswith(after[-4000:])
 
 
 @given(st.lists(st.binary(max_size=30), min_size=1, max_size=4))

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from gateway.ingest.spool import ChunkRecord, SpoolFile, SpoolReader, SpoolUnusable
-from gateway.ingest.writer import GROUP_BYTES_MAX, RowsToWrite, SpoolFailed, SpoolWriter
+from gateway.ingest.entries import ChunkRecord
+from gateway.ingest.layout import SpoolUnusable
+from gateway.ingest.reader import SpoolReader
+from gateway.ingest.spool import SpoolFile
+from gateway.ingest.writer import GROUP_BYTES_MAX, RowsToWrite, SpoolFailed, SpoolWriter, Written
 from tests.fakes import DEADLINE_S, Changes
 from tests.ingest_house import SPEC, BlockedDisk, limit_pages, refusing_disk
 
@@ -28,14 +31,16 @@ class Desk:
     other: int
     changes: Changes = field(default_factory=Changes)
     heard: list[tuple[str, ChunkRecord | None, SpoolFailed | None]] = field(default_factory=list)
+    places: dict[str, Written | None] = field(default_factory=dict)
     loop_thread: int = field(default_factory=threading.get_ident)
 
     def append(self, name: str, raw: bytes, queue: int = 0) -> None:
         """Hand rows over; the word about them is kept under ``name``."""
 
-        def written(chunk: ChunkRecord | None, failed: SpoolFailed | None) -> None:
+        def written(place: Written | None, failed: SpoolFailed | None) -> None:
             assert threading.get_ident() == self.loop_thread
-            self.heard.append((name, chunk, failed))
+            self.heard.append((name, place.chunk if place else None, failed))
+            self.places[name] = place
             self.changes.tell()
 
         rows = raw.count(b"\n")
@@ -86,6 +91,8 @@ async def test_all_that_waits_for_one_queue_becomes_one_chunk_in_its_order(desk:
     by_name = {name: chunk for name, chunk, _ in desk.heard}
     assert by_name["a"] is by_name["c"] is by_name["e"]
     assert by_name["b"] is by_name["d"]
+    rows = {name: place.at_row for name, place in desk.places.items() if place is not None}
+    assert rows == {"a": 0, "c": 1, "e": 3, "b": 0, "d": 1}
     assert [name for name, _, _ in desk.heard] == ["a", "c", "e", "b", "d"]
 
 
@@ -150,7 +157,7 @@ async def test_a_full_disk_is_told_to_all_who_waited_and_nothing_of_theirs_is_ke
         asked = asyncio.ensure_future(desk.writer.record(lambda _: "done"))
         await asyncio.sleep(0)
         desk.append("b", b"x" * 200_000 + b"\n")
-    with pytest.raises(SpoolFailed, match=r"the spool cannot be written: .*full"):
+    with pytest.raises(SpoolFailed, match=r"The spool cannot be written: .*full"):
         await asked
     await desk.until_heard(3)
     assert all(chunk is None for _, chunk, _ in desk.heard[1:])
@@ -204,7 +211,7 @@ async def test_what_waits_is_written_before_the_close(tmp_path: Path) -> None:
     words: list[Any] = []
     for number in range(50):
         raw = b"%d\n" % number
-        writer.append(RowsToWrite(queue, raw, 1, 0, lambda chunk, failed: words.append(chunk)))
+        writer.append(RowsToWrite(queue, raw, 1, 0, lambda place, failed: words.append(place)))
     await writer.close()
     assert sum(chunk.rows for chunk in SpoolReader(path).unsealed()) == 50
     await asyncio.sleep(0)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 
 from gateway.seams import TaskState, WarehouseUnreachable
+from gateway.warehouse.druid.replies import task_of
 from gateway.warehouse.druid.slots import room
 from gateway.warehouse.druid.tasks import Tasks
 
@@ -29,6 +30,7 @@ class SlotGate:
         self._wait_limit_s = wait_limit_s
         self._starting: set[str] = set()
         self._running: set[str] = set()
+        self._ended: set[str] = set()
         self._turn = asyncio.Lock()
 
     @property
@@ -75,6 +77,11 @@ class SlotGate:
         self._starting.discard(query_id)
         self._running.discard(query_id)
 
+    def ended(self, query_id: str) -> None:
+        """The task was shut down: it is over, whatever of it Druid goes on showing."""
+        self.left(query_id)
+        self._ended.add(query_id)
+
     def observe(self, asked: Collection[str], states: Mapping[str, TaskState]) -> None:
         """Learn from an answer of Druid's, whoever asked for it.
 
@@ -102,4 +109,5 @@ class SlotGate:
         slots = await self._tasks.slots()
         if slots is None:
             return max(0, self._blind_limit - len(self.live))
-        return room(slots, self.live)
+        self._ended = {at for at in self._ended if task_of(at) in slots.running}
+        return room(slots, self.live, self._ended)

@@ -6,10 +6,9 @@ an error after the first byte has no other sign than its absence. Reading is pul
 consumer; the socket is not read while nobody asks.
 """
 
-import contextlib
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -22,6 +21,7 @@ from gateway.seams import (
     WarehouseUnreachable,
 )
 from gateway.warehouse.druid.columns import result_type
+from gateway.warehouse.druid.endings import Endings
 from gateway.warehouse.druid.replies import query_error
 from gateway.warehouse.druid.transport import Server, Transport, read_whole
 
@@ -114,11 +114,9 @@ def header_columns(lines: list[bytes]) -> tuple[ResultColumn, ...]:
 class DruidResult:
     """A running SELECT (`gateway.seams.Result`)."""
 
-    def __init__(
-        self, transport: Transport, query_id: str, response: aiohttp.ClientResponse
-    ) -> None:
+    def __init__(self, endings: Endings, query_id: str, response: aiohttp.ClientResponse) -> None:
         self.columns: tuple[ResultColumn, ...] = ()
-        self._transport = transport
+        self._endings = endings
         self._query_id = query_id
         self._response = response
         self._cutter = LineCutter()
@@ -144,7 +142,7 @@ class DruidResult:
         self._first = rest
 
     async def rows(self) -> AsyncIterator[RowLines]:
-        """Chunks of about 64 KiB, cut between rows; raises `QueryBroken` short of the end."""
+        """Chunks of what has come, cut between rows; raises `QueryBroken` short of the end."""
         lines, self._first = self._first, b""
         while True:
             rows = self._end.rows(lines)
@@ -161,7 +159,7 @@ class DruidResult:
         if self._closed:
             raise QueryBroken("the query was closed")
         try:
-            return await self._response.content.read(_PIECE_BYTES)
+            return await self._response.content.readany()
         except _BROKEN as error:
             raise QueryBroken(f"Druid's result was cut: {error!r}") from error
 
@@ -175,26 +173,37 @@ class DruidResult:
         self._closed = True
         try:
             if not self._end.proven:
-                # A query that is over is unknown (404), and an unreachable Druid needs no order.
-                with contextlib.suppress(WarehouseUnreachable):
-                    path = f"/druid/v2/sql/{quote(self._query_id, safe='')}"
-                    await self._transport.delete(Server.BROKER, path)
+                # Shielded: who closes is often being cancelled, and the order must arrive.
+                await asyncio.shield(self._endings.native(self._query_id, begun=True))
         finally:
             self._response.close()
 
 
-async def start_query(transport: Transport, query: WarehouseQuery) -> DruidResult:
+async def start_query(transport: Transport, query: WarehouseQuery, endings: Endings) -> DruidResult:
     """Send the SELECT and read its header.
 
-    Raises `QueryRefused`, and `WarehouseUnreachable` where no header came.
+    Raises `QueryRefused`, and `WarehouseUnreachable` where no header came. Where nobody waits for
+    the header any more, Druid is told.
     """
-    response = await transport.stream(Server.BROKER, "/druid/v2/sql", query_document(query))
+    try:
+        response = await transport.stream(
+            Server.BROKER, "/druid/v2/sql", query_document(query), silence_s=_silence_s(query)
+        )
+    except BaseException:
+        endings.native(query.query_id, begun=False)
+        raise
     if response.status != 200:
         raise query_error(response.status, await read_whole(response))
-    result = DruidResult(transport, query.query_id, response)
+    result = DruidResult(endings, query.query_id, response)
     try:
         await result.read_header()
     except BaseException:  # a cancelled caller, too, must not leave a query behind
         await result.close()
         raise
     return result
+
+
+def _silence_s(query: WarehouseQuery) -> float | None:
+    """How long Druid may say nothing: as long as the query may take, where it says so."""
+    timeout_ms = query.context.get("timeout")
+    return None if timeout_ms is None else timeout_ms / 1000

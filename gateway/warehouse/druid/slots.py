@@ -51,8 +51,11 @@ def slots(status: int, body: bytes) -> Slots | None:
         raise WarehouseUnreachable(f"Druid answered {status} for its workers: {text}") from None
 
 
-def room(state: Slots, own_live: Collection[str]) -> int:
+def room(state: Slots, own_live: Collection[str], own_ended: Collection[str] = ()) -> int:
     """How many more tasks of ours (two slots each) may start.
+
+    ``own_ended`` were shut down. 27 goes on showing some of them, each in its one slot: they get
+    no worker any more.
 
     ``own_live`` are the query ids that were submitted and are not known to be final. Each counts
     two slots from the moment it is submitted, whether Druid shows it yet or not; so the answer is
@@ -60,7 +63,8 @@ def room(state: Slots, own_live: Collection[str]) -> int:
     """
     own = {task_of(query_id) for query_id in own_live}
     own_running = sum(1 for task in state.running if _controller(task) in own)
-    others = state.used - own_running + _waiting_controllers(state.running, own)
+    workless = own.union(map(task_of, own_ended))
+    others = state.used - own_running + _waiting_controllers(state.running, workless)
     taken = max(state.used, max(0, others) + SLOTS_PER_TASK * len(own))
     return max(0, state.capacity - taken) // SLOTS_PER_TASK
 
@@ -70,7 +74,7 @@ def _controller(task: str) -> str:
     return match.group(1) if match else task
 
 
-def _waiting_controllers(running: frozenset[str], own: set[str]) -> int:
+def _waiting_controllers(running: frozenset[str], known: set[str]) -> int:
     """Others' MSQ controllers without a worker: each will ask for a slot."""
     served = {_controller(task) for task in running if _WORKER.fullmatch(task)}
     return sum(
@@ -78,6 +82,6 @@ def _waiting_controllers(running: frozenset[str], own: set[str]) -> int:
         for task in running
         if task.startswith(TASK_PREFIX)
         and not _WORKER.fullmatch(task)
-        and task not in own
+        and task not in known
         and task not in served
     )

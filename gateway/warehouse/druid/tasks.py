@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
+
 from gateway.seams import Submitted, TaskFailure, TaskState, WarehouseUnreachable
 from gateway.warehouse.druid import replies
 from gateway.warehouse.druid.slots import Slots, slots
@@ -58,11 +60,27 @@ class Tasks:
         """The report of a final task; it may come late (``report_wait_s``) or never."""
         deadline = asyncio.get_running_loop().time() + self._report_wait_s
         while True:
-            reply = await self._transport.get(Server.OVERLORD, _task_path(query_id, "reports"))
-            payload = replies.report_payload(reply.status, reply.body)
+            payload = await self.report_now(query_id)
             if payload is not None or asyncio.get_running_loop().time() >= deadline:
                 return payload
             await asyncio.sleep(_REPORT_POLL_S)
+
+    async def report_now(self, query_id: str) -> dict[str, Any] | None:
+        """The report of a task as far as there is one."""
+        reply = await self._transport.get(Server.OVERLORD, _task_path(query_id, "reports"))
+        return replies.report_payload(reply.status, reply.body)
+
+    async def open_report(self, query_id: str) -> aiohttp.ClientResponse:
+        """The report of a task, to be read piecemeal, and closed."""
+        return await self._transport.fetch(Server.OVERLORD, _task_path(query_id, "reports"))
+
+    async def shutdown(self, query_id: str) -> bool:
+        """Ask Druid to end the task; False if it does not know it, or did not take the order.
+
+        Idempotent: a task that is over takes it as well.
+        """
+        reply = await self._transport.post(Server.OVERLORD, _task_path(query_id, "shutdown"), {})
+        return reply.status == 200
 
     async def failure(self, query_id: str) -> TaskFailure:
         """Why a FAILED task failed: by its report, else by its status."""

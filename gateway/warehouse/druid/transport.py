@@ -18,6 +18,9 @@ from gateway.seams import WarehouseUnreachable
 
 _REDIRECTS_LIMIT = 4
 _REPLY_LIMIT_BYTES = 64 << 20
+_READ_AHEAD_BYTES = 256 << 10
+"""Of a result, while what came before is on its way out: read from the socket, twice as much at
+the most."""
 
 
 class Server(StrEnum):
@@ -90,21 +93,31 @@ class Transport:
             pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
             self._headers["Authorization"] = f"Basic {pair}"
         self._session: aiohttp.ClientSession | None = None
+        self._streams: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
-        """Make the pool. Connects to nothing yet."""
+        """Make the pools. Connects to nothing yet."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections_limit),
-                headers=self._headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+            self._session = self._pool(self._connections_limit)
+            # Results are read at the pace of their readers, who are counted elsewhere: they must
+            # never take the connections that batches are submitted and watched by.
+            self._streams = self._pool(0)
 
     async def close(self) -> None:
         """Close every connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        sessions = (self._session, self._streams)
+        self._session = self._streams = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+    def _pool(self, limit: int) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=limit),
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_READ_AHEAD_BYTES,
+        )
 
     async def get(self, server: Server, path: str, query: Mapping[str, str] | None = None) -> Reply:
         """GET. ``path`` is percent-encoded already."""
@@ -118,16 +131,27 @@ class Transport:
         """DELETE."""
         return await self._call("DELETE", server, path)
 
-    async def stream(self, server: Server, path: str, document: Any) -> aiohttp.ClientResponse:
+    async def stream(
+        self, server: Server, path: str, document: Any, *, silence_s: float | None = None
+    ) -> aiohttp.ClientResponse:
         """POST a JSON document and leave the reply to be read piecemeal, and closed.
 
-        What a cut in the middle of it means is for the reader of the body to say.
+        What a cut in the middle of it means is for the reader of the body to say. ``silence_s``:
+        how long the server may say nothing, instead of ``Timeouts.read_s``; 0: for ever.
         """
-        limits = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._timeouts.connect_s, sock_read=self._timeouts.read_s
-        )
         url = self._urls.of(server) + path
-        return await self._send("POST", url, orjson.dumps(document), None, limits)
+        limits = self._patient(silence_s)
+        return await self._send("POST", url, orjson.dumps(document), None, limits, self._streams)
+
+    async def fetch(self, server: Server, path: str) -> aiohttp.ClientResponse:
+        """GET, with the reply left to be read piecemeal, and closed."""
+        url = self._urls.of(server) + path
+        return await self._send("GET", url, None, None, self._patient(None), self._streams)
+
+    def _patient(self, silence_s: float | None) -> aiohttp.ClientTimeout:
+        read_s = self._timeouts.read_s if silence_s is None else silence_s or None
+        connect_s = self._timeouts.connect_s
+        return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)
 
     async def _call(
         self,
@@ -142,7 +166,7 @@ class Transport:
         limits = aiohttp.ClientTimeout(
             total=self._timeouts.call_s, sock_connect=self._timeouts.connect_s
         )
-        response = await self._send(method, url, body, query, limits)
+        response = await self._send(method, url, body, query, limits, self._session)
         return Reply(response.status, await read_whole(response))
 
     async def _send(
@@ -152,14 +176,15 @@ class Transport:
         body: bytes | None,
         query: Mapping[str, str] | None,
         limits: aiohttp.ClientTimeout,
+        session: aiohttp.ClientSession | None,
     ) -> aiohttp.ClientResponse:
         """Send, and send again, body and credentials kept, where a 307 names the leader."""
-        if self._session is None:
+        if session is None:
             raise WarehouseUnreachable("the warehouse is not open")
         headers = {"Content-Type": "application/json"} if body is not None else None
         for _ in range(_REDIRECTS_LIMIT):
             try:
-                response = await self._session.request(
+                response = await session.request(
                     method,
                     url,
                     data=body,

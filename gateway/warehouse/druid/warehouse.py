@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,22 +12,29 @@ from typing import Any
 import structlog
 
 from gateway.seams import (
+    QueryEngine,
+    Result,
     Submission,
     SubmissionRefused,
     Submitted,
     TaskFailure,
+    TaskProgress,
     TaskState,
     WarehouseQuery,
     WarehouseUnreachable,
 )
 from gateway.warehouse.druid.counting import Counting
+from gateway.warehouse.druid.endings import Endings
 from gateway.warehouse.druid.errors import json_object
 from gateway.warehouse.druid.gate import SlotGate
-from gateway.warehouse.druid.reading import DruidResult, start_query
+from gateway.warehouse.druid.orphans import Orphans
+from gateway.warehouse.druid.progress import Progress
+from gateway.warehouse.druid.reading import start_query
 from gateway.warehouse.druid.schema import Schema
 from gateway.warehouse.druid.slots import SLOTS_PER_TASK
 from gateway.warehouse.druid.sql import Dialect, UnspeakableSql, insert_sql
 from gateway.warehouse.druid.staging import StagedBatches, Staging
+from gateway.warehouse.druid.task_query import TaskQueries
 from gateway.warehouse.druid.tasks import Tasks
 from gateway.warehouse.druid.transport import DruidUrls, Server, Timeouts, Transport
 from protocol.types import Column
@@ -39,6 +47,8 @@ _INSERT_CONTEXT = MappingProxyType({"rowsInMemory": 20_000})
 Indexer: measured on 27 with 700 MB and rows of 112 bytes, 20,000 is a fifth quicker alone, and two
 batches at once keep that pace where the default drops to a half of it at times."""
 
+_WORKER_LOST = "the worker of the task had failed and its controller waited on: it was shut down"
+
 log = structlog.get_logger(__name__)
 
 
@@ -46,14 +56,17 @@ log = structlog.get_logger(__name__)
 class DruidSettings:
     """How to reach a cluster and how to use it.
 
-    ``fetch_base_url`` is the gateway as Druid's workers see it. ``blind_batches_limit`` holds
-    where Druid does not tell its slots. ``insert_context`` is added to every insert's context
-    (Druid's ``multi-stage-query/reference``, context parameters) and may replace what is set here,
-    but for the task's id and size.
+    ``fetch_base_url`` is the gateway as Druid's workers see it; ``fetch_secret`` makes the URLs of
+    batches, and must be the same after a restart. ``blind_batches_limit`` holds where Druid does
+    not tell its slots. ``stuck_s``: how long the controller of an insert may run on after its
+    worker has failed (see `orphans`) before it is shut down. ``insert_context`` is added to every
+    insert's context (Druid's ``multi-stage-query/reference``, context parameters) and may replace
+    what is set here, but for the task's id and size.
     """
 
     urls: DruidUrls
     fetch_base_url: str
+    fetch_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     user: str | None = None
     password: str = field(default="", repr=False)
     inline_limit_bytes: int = 256 << 10
@@ -63,6 +76,7 @@ class DruidSettings:
     slot_wait_limit_s: float = 60.0
     count_limit_s: float = 180.0
     report_wait_s: float = 10.0
+    stuck_s: float = 10.0
     insert_context: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -74,6 +88,7 @@ class DruidWarehouse:
     """
 
     name = "druid"
+    queryable_at_commit = False
 
     def __init__(self, settings: DruidSettings) -> None:
         self.staged = StagedBatches()
@@ -85,7 +100,12 @@ class DruidWarehouse:
             timeouts=settings.timeouts,
             connections_limit=settings.connections_limit,
         )
-        self._staging = Staging(self.staged, settings.fetch_base_url, settings.inline_limit_bytes)
+        self._staging = Staging(
+            self.staged,
+            settings.fetch_base_url,
+            settings.inline_limit_bytes,
+            settings.fetch_secret,
+        )
         self._tasks = Tasks(self._transport, settings.report_wait_s)
         self._gate = SlotGate(
             self._tasks,
@@ -94,6 +114,12 @@ class DruidWarehouse:
         )
         self._schema = Schema(self._transport)
         self._counting = Counting(self._tasks, self._gate, self._schema, settings.count_limit_s)
+        self._endings = Endings(self._transport, self._tasks, self._gate)
+        self._orphans = Orphans(settings.stuck_s)
+        self._progress = Progress(self._tasks)
+        self._task_queries = TaskQueries(
+            self._tasks, self._gate, self._endings, settings.report_wait_s
+        )
         self._known_dialect: Dialect | None = None
 
     async def open(self) -> None:
@@ -121,7 +147,8 @@ class DruidWarehouse:
             log.info("druid.ready", version=dialect.version, capacity=slots.capacity)
 
     async def close(self) -> None:
-        """Close the connections. Tasks run on."""
+        """End what readers have left, close the connections. Batches' tasks run on."""
+        await self._endings.settled()
         await self._transport.close()
 
     # going down
@@ -140,6 +167,10 @@ class DruidWarehouse:
             raise
         finally:
             self._gate.sent(task_id)
+
+    def resumed(self, submission: Submission) -> None:
+        """See `gateway.seams.Warehouse`."""
+        self._staging.resumed(submission.task_id, submission.content)
 
     async def run_task(self, sql: str) -> str:
         """Start a user's own INSERT or REPLACE as an MSQ task; returns its id for `statuses`.
@@ -182,15 +213,24 @@ class DruidWarehouse:
         }
 
     async def statuses(self, task_ids: Collection[str]) -> dict[str, TaskState]:
-        """One ``POST …/taskStatus`` for all; unknown ids are absent."""
+        """One ``POST …/taskStatus`` for all and their workers; unknown ids are absent.
+
+        A controller that waits for a worker which is gone is shut down, to be FAILED like any.
+        """
         if not task_ids:
             return {}
-        states = await self._tasks.states(task_ids)
+        states = await self._tasks.states([*task_ids, *self._orphans.workers(task_ids)])
         self._gate.observe(task_ids, states)
-        return states
+        now = asyncio.get_running_loop().time()
+        for task_id in self._orphans.due(task_ids, states, now):
+            log.warning("druid.task_stuck", task=task_id, worker_failed_s=self._settings.stuck_s)
+            self._endings.task(task_id)
+        return {task_id: states[task_id] for task_id in task_ids if task_id in states}
 
     async def failure(self, task_id: str) -> TaskFailure:
         """Druid's code and whole message, and the line where it names one."""
+        if self._orphans.was_ended(task_id):
+            return TaskFailure(code="WorkerLost", message=_WORKER_LOST)
         failure = await self._tasks.failure(task_id)
         return TaskFailure(
             code=failure.code,
@@ -198,6 +238,10 @@ class DruidWarehouse:
             line=failure.line,
             data_error=failure.data_error,
         )
+
+    async def task_progress(self, task_ids: Collection[str]) -> dict[str, TaskProgress]:
+        """Stages and counters of the tasks' reports, live or last, a few at a time."""
+        return await self._progress.of(task_ids)
 
     async def count(self, datasource: str, batch_id: str) -> int:
         """Published rows of a batch, by an MSQ SELECT that takes two slots for a second."""
@@ -219,6 +263,7 @@ class DruidWarehouse:
         """Take the batch's URL back and forget the task."""
         self._staging.release(task_id)
         self._gate.left(task_id)
+        self._orphans.forget(task_id)
 
     # coming up
 
@@ -230,9 +275,11 @@ class DruidWarehouse:
         """Columns of a datasource; None if the Broker does not know it (yet)."""
         return await self._schema.columns(datasource)
 
-    async def query(self, query: WarehouseQuery) -> DruidResult:
-        """Start a native SELECT; its text reaches Druid as it is."""
-        return await start_query(self._transport, query)
+    async def query(self, query: WarehouseQuery) -> Result:
+        """Start a SELECT on the engine that it asks for; its text reaches Druid as it is."""
+        if query.engine is QueryEngine.TASK:
+            return await self._task_queries.start(query)
+        return await start_query(self._transport, query, self._endings)
 
     async def _dialect(self) -> Dialect:
         """The dialect of the cluster; asked again until there is an answer, then kept."""

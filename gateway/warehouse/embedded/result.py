@@ -1,7 +1,11 @@
-"""A running SELECT: DuckDB makes the lines, a reader thread fetches them a chunk at a time."""
+"""A running SELECT: DuckDB makes the lines, a reader thread fetches them a chunk at a time.
+
+The thread is one chunk ahead of whoever reads, so that both work at once; no more than that, since
+what is ahead lies in memory.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
@@ -14,6 +18,8 @@ from gateway.sql.lines import Style, row_line
 from gateway.sql.names import decode, quoted
 from gateway.sql.select import translate
 from gateway.warehouse.embedded import tables
+from gateway.warehouse.embedded.shown import as_declared
+from protocol.types import SqlType
 
 CHUNK_BYTES = 256 * 1024
 """Aim for the size of a chunk; the number of rows follows from their size so far."""
@@ -37,10 +43,13 @@ class EmbeddedResult:
         self._closed = False
         self._rows_wanted = _FIRST_ROWS
 
-    async def start(self, sql: str) -> None:
-        """Translate and begin. Raises `QueryRefused`; a cancellation interrupts the query."""
+    async def start(self, sql: str, shows: Sequence[SqlType | None] = ()) -> None:
+        """Translate and begin. Raises `QueryRefused`; a cancellation interrupts the query.
+
+        ``shows``: see `gateway.seams.WarehouseQuery`.
+        """
         try:
-            await self._in_thread(lambda: self._begin(sql))
+            await asyncio.wrap_future(self._submit(lambda: self._begin(sql, shows)))
         except BaseException:
             await self.close()
             raise
@@ -48,7 +57,9 @@ class EmbeddedResult:
     async def rows(self) -> AsyncIterator[RowLines]:
         """Chunks to the end of the result; raises `QueryBroken` if it ends before."""
         try:
-            while (chunk := await self._in_thread(self._fetch)) is not None:
+            coming = self._submit(self._fetch)
+            while (chunk := await asyncio.wrap_future(coming)) is not None:
+                coming = self._submit(self._fetch)
                 yield chunk
         finally:
             await self.close()
@@ -66,25 +77,31 @@ class EmbeddedResult:
         while self._work is not None and not self._work.done():
             self._cursor.interrupt()
             await asyncio.sleep(_INTERRUPT_EVERY_S)
-        await self._in_thread(self._cursor.close)
+        # Not in the pool, where it would wait behind the queries of others.
+        await asyncio.to_thread(self._cursor.close)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        future = self._pool.submit(work)
-        self._work = future
-        return await asyncio.wrap_future(future)
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        self._work = future = self._pool.submit(work)
+        return future
 
-    def _begin(self, sql: str) -> None:
+    def _begin(self, sql: str, shows: Sequence[SqlType | None]) -> None:
         if self._closed:
             raise QueryRefused("the query was closed")
         inner = translate(sql, lambda schema, name: tables.relation(self._cursor, schema, name))
         try:
             found = columns_of(self._cursor, inner)
             names = [quoted(f"c{at}") for at in range(len(found))]
+            stored = [(name, kind) for name, (_, kind) in zip(names, found, strict=True)]
+            if len(shows) != len(stored):
+                shows = (None,) * len(stored)
+            shown = [as_declared(value, kind) for value, kind in zip(stored, shows, strict=True)]
             self.columns = tuple(
-                ResultColumn(decode(name), druid_type(kind), druid_name(kind))
-                for name, kind in found
+                ResultColumn(
+                    decode(name), druid_type(kind), druid_name(kind), as_declared=value is not None
+                )
+                for (name, kind), value in zip(found, shown, strict=True)
             )
-            values = [(name, kind) for name, (_, kind) in zip(names, found, strict=True)]
+            values = [ours or theirs for ours, theirs in zip(shown, stored, strict=True)]
             line = row_line(values, Style.DRUID)
             self._cursor.execute(f"SELECT {line} FROM ({inner}) AS q({', '.join(names)})")
         except duckdb.Error as error:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import duckdb
 
 from gateway.seams import (
+    QueryRefused,
     Submission,
     Submitted,
     TaskFailure,
@@ -33,6 +34,8 @@ MAX_BATCHES = 2
 _CHECKPOINT_BYTES = "'256MB'"
 """A checkpoint for every 16 MB (DuckDB's default) halved the rate of 50,000-row batches."""
 
+_UTC = ("UTC", "Etc/UTC", "Z")
+
 T = TypeVar("T")
 
 
@@ -44,6 +47,7 @@ class EmbeddedWarehouse:
     """
 
     name = "embedded"
+    queryable_at_commit = True
 
     def __init__(self, path: Path, *, readers: int = 1, memory_limit: str = "2GB") -> None:
         self._path = path
@@ -81,6 +85,9 @@ class EmbeddedWarehouse:
         await asyncio.to_thread(self._disconnect)
 
     # going down
+
+    def resumed(self, submission: Submission) -> None:
+        """Nothing to do: a batch's rows were copied when it was submitted."""
 
     async def submit(self, submission: Submission) -> Submitted:
         """Queue the batch for the writer, its rows copied to a file.
@@ -146,11 +153,20 @@ class EmbeddedWarehouse:
         return tables.described(stored) or None
 
     async def query(self, query: WarehouseQuery) -> EmbeddedResult:
-        """Start a SELECT; raises `QueryRefused` for anything that is wrong with its text."""
+        """Start a SELECT; raises `QueryRefused` for anything that is wrong with its text.
+
+        There is one engine, which serves both that a query may ask for. Of Druid's context only
+        ``sqlTimeZone`` would change an answer here: another than UTC is refused.
+        """
         self._check_open()
+        zone = query.context.get("sqlTimeZone", "UTC")
+        if zone not in _UTC:
+            raise QueryRefused(
+                f"sqlTimeZone {zone!r} is not supported by the embedded warehouse: use UTC"
+            )
         result = EmbeddedResult(self._connection.cursor(), self._read_pool)
         self._results.add(result)
-        await result.start(query.sql)
+        await result.start(query.sql, query.shows)
         return result
 
     # in threads

@@ -179,7 +179,10 @@ class Writer:
             return
         reason = complaint(error)
         line = self._first_bad_line(job)
-        if line is None:
+        if line is None and isinstance(error, duckdb.ConversionException):
+            # It can be read, and the table that is there has a column of another type.
+            self._fail(job, f"Unable to store a row ({reason})", None)
+        elif line is None:
             self._tasks.fail(job.submission.task_id, TaskFailure(code="Unwritable", message=reason))
         elif isinstance(error, duckdb.ConstraintException):
             column = job.submission.spec.time_column

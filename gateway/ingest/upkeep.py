@@ -1,6 +1,11 @@
-"""Retention: committed rows stay in the spool for push queries, for a time and up to a size."""
+"""What is done to the spool by the clock: committed rows past their retention go, and a disk that
+was at fault is tried again.
+
+Committed rows stay for push queries, for a time and up to a size.
+"""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +26,22 @@ class RetentionLimits:
     sweep_s: float = 5.0
 
 
+async def watch_disk(writer: SpoolWriter, retry_s: float, back: Callable[[], None]) -> None:
+    """See when a disk that was at fault takes writes again, until cancelled."""
+    while True:
+        await asyncio.sleep(retry_s)
+        if writer.fault is None:
+            continue
+        with contextlib.suppress(SpoolFailed):
+            await writer.record(lambda spool: spool.touch())
+            _log.info("the spool's disk takes rows again")
+            back()
+
+
 async def keep_within(
     limits: RetentionLimits, writer: SpoolWriter, freed: Callable[[int], None]
 ) -> None:
-    """Drop what is past its retention, until cancelled; tells ``freed`` the bytes it dropped."""
+    """Drop what is past its retention, until cancelled; ``freed`` hears the bytes of each sweep."""
     while True:
         await asyncio.sleep(limits.sweep_s)
         before_ms = int((time.time() - limits.keep_s) * 1000)
@@ -35,5 +52,5 @@ async def keep_within(
         except SpoolFailed as failed:
             _log.warning("retention waits for the disk", error=str(failed))
             continue
-        if size_bytes:
-            freed(size_bytes)
+        # Also where nothing went: room comes back in other ways too, as when a batch is held.
+        freed(size_bytes)
