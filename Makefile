@@ -8,7 +8,7 @@ PORT ?= 8088
 DATA ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo druid druid-stop test check format vectors bench clean
+.PHONY: help install run demo druid druid-stop test check format vectors bench crash clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,10 @@ vectors: install ## write tests/clients/README.md, the page of compatibility vec
 
 bench: install ## measure, in ratios within one run
 	$(BIN)/python -m tests.bench
+
+crash: install ## kill the gateway 300 times, then 40 times on the real Druid, and count every row
+	$(BIN)/python -m tests.crash embedded --kills 300
+	$(BIN)/python -m tests.crash druid --kills 40
 
 clean: ## remove what the other commands made, except the Druid that may run
 	rm -rf $(VENV) .data .demo .clients build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
