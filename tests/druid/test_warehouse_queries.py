@@ -1,12 +1,9 @@
 """Rows out of a real Druid: whole and untouched, or an error."""
 
-import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,6 +20,7 @@ from gateway.seams import (
 from gateway.warehouse.druid.sql import literal
 from gateway.warehouse.druid.warehouse import DruidWarehouse
 from protocol.types import Column, parse_type
+from tests.contract.cutting import cutting
 from tests.contract.druid_fixture import MemoryBatch, opened_druid, unique, until
 
 START = 1_700_000_000_000
@@ -190,54 +188,6 @@ async def test_a_query_at_fault_is_refused_in_druids_words(
 
 
 # ── broken connections ───────────────────────────────────────────────────────────────────────
-
-
-class Cutter:
-    """A TCP proxy before the Router that cuts a connection after so many bytes of reply."""
-
-    def __init__(self, target: str) -> None:
-        parts = urlsplit(target)
-        self._target = (parts.hostname or "", parts.port or 80)
-        self.left_bytes: int | None = None
-        self.requests: list[bytes] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
-        up_reader, up_writer = await asyncio.open_connection(*self._target)
-        up = asyncio.create_task(self._up(reader, up_writer))
-        try:
-            while piece := await up_reader.read(4096):
-                if self.left_bytes is not None:
-                    piece = piece[: self.left_bytes]
-                    self.left_bytes -= len(piece)
-                writer.write(piece)
-                await writer.drain()
-                if self.left_bytes == 0:
-                    break
-        except ConnectionError:
-            pass  # the client has gone, which some tests want
-        finally:
-            up.cancel()
-            for end in (writer, up_writer):
-                end.close()
-
-    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while piece := await reader.read(65536):
-            self.requests.append(piece)
-            writer.write(piece)
-            await writer.drain()
-        writer.close()
-
-
-@asynccontextmanager
-async def cutting(target: str) -> AsyncIterator[tuple[Cutter, str]]:
-    cutter = Cutter(target)
-    server = await asyncio.start_server(cutter.serve, "127.0.0.1", 0)
-    try:
-        yield cutter, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 async def _many(warehouse: DruidWarehouse) -> str:

@@ -34,10 +34,11 @@ def ask(port: int, path: str, within_s: float = 20.0) -> tuple[int, dict[str, ob
 
 
 def test_requests_are_answered_with_503_while_rooms_are_being_opened(tmp_path: Path) -> None:
-    port = free_port()
+    port, admin_port = free_port(), free_port()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         command = [sys.executable, "-m", "gateway", "serve", "--port", str(port)]
+        command += ["--admin-port", str(admin_port)]
         command += ["--data-dir", str(tmp_path), "--warehouse", "druid", "--druid-url", url]
         gateway = subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ))
         try:
@@ -45,6 +46,9 @@ def test_requests_are_answered_with_503_while_rooms_are_being_opened(tmp_path: P
             assert (status, body["error_code"]) == (503, 50302)
             assert ask(port, "/info")[0] == 200
             assert ask(port, "/healthcheck")[1]["serverState"] == "STARTING"
+            status, body = ask(admin_port, "/dead-letters")
+            assert (status, body["error_code"]) == (503, 50302)
+            assert ask(admin_port, "/healthcheck")[1]["serverState"] == "STARTING"
         finally:
             gateway.send_signal(signal.SIGTERM)
             said = gateway.communicate(timeout=60)[1].decode()
