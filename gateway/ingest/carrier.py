@@ -22,6 +22,7 @@ from gateway.ingest.entries import BatchRecord, DeadLetter, QueueRecord
 from gateway.ingest.parts import CommitterParts
 from gateway.ingest.reader import SpoolReader
 from gateway.ingest.records import persist
+from gateway.ingest.task_reports import TaskChange
 from gateway.seams import (
     Submission,
     SubmissionRefused,
@@ -67,6 +68,17 @@ class Live:
         """The next submission has its slot."""
         self.has_slot = True
 
+    @property
+    def change(self) -> TaskChange:
+        """The state that it is in, for who listens."""
+        return TaskChange(
+            batch=self.batch,
+            target=self.queue.source,
+            rows=self.batch.rows - len(self.letters),
+            failure=self.failure,
+            task_failed=self.failed_known,
+        )
+
     def content(self, reader: SpoolReader) -> BatchContent:
         """The bytes that the current attempt sends."""
         return BatchContent(reader, self.batch, self.letters)
@@ -96,6 +108,8 @@ class BatchCarrier:
             state = transition(live.batch.state, happened)
             _log.debug("batch", batch=live.batch.id, was=live.batch.state, now=state)
             live.batch = replace(live.batch, state=state)
+            if state not in FINAL:
+                self._parts.changed(live.change)
 
     async def release(self, task_id: str) -> None:
         """What the warehouse keeps for a task that is over may go."""
@@ -231,4 +245,6 @@ class BatchCarrier:
         times = self._parts.times
         delay_s = min(times.retry_max_s, times.retry_s * 2**live.retries)
         live.retries = min(live.retries + 1, 30)
+        if self._warehouse.lost_since is not None:
+            delay_s = min(delay_s, times.away_s)
         await self._warehouse.wait(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret

@@ -121,7 +121,8 @@ class Committer:
             if batch.state is _S.HELD:
                 self._settler.held[batch.number] = batch
                 continue
-            self._live[batch.number] = await self._taken_up(batch, resumed=True)
+            live = self._live[batch.number] = await self._taken_up(batch, resumed=True)
+            self._parts.changed(live.change)
         for batch in await asyncio.to_thread(self._reader.refused):
             self._settler.held[batch.number] = batch
         found = await asyncio.to_thread(self._reader.unsealed)
@@ -139,7 +140,7 @@ class Committer:
             due = self._policy.due(asyncio.get_running_loop().time())
             pause_s = self._until_due()
             wanted = len(due) + len(self._ready) + len(self._parts.turns)
-            if wanted or self._warehouse.lost_since is not None:
+            if wanted or self._warehouse.tasks_lost_since is not None:
                 room = await self._room()
                 started = self._parts.turns.give(room)
                 started += self._start_ready(room - started)
@@ -168,7 +169,7 @@ class Committer:
         self._tasks.create_task(self._carry(live))
 
     async def _sleep(self, pause_s: float | None) -> None:
-        if self._warehouse.lost_since is not None:
+        if self._warehouse.tasks_lost_since is not None:
             # Whatever is due waits for the warehouse, which somebody has to look for.
             await self._warehouse.wait(self._away_s())
             return
@@ -178,7 +179,7 @@ class Committer:
 
     def _away_s(self) -> float:
         """Until the next look for a warehouse that is away: the longer the longer it is."""
-        lost_since = self._warehouse.lost_since
+        lost_since = self._warehouse.tasks_lost_since
         gone_s = 0.0 if lost_since is None else asyncio.get_running_loop().time() - lost_since
         pause_s = min(self._times.away_s, max(self._times.poll_s, gone_s / 2))
         return pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
@@ -226,7 +227,9 @@ class Committer:
             attempt=1,
             sealed_ms=now_ms,
         )
-        self._set_off(Live(batch, queue, since=sealed.oldest_at))
+        live = Live(batch, queue, since=sealed.oldest_at)
+        self._parts.changed(live.change)
+        self._set_off(live)
 
     async def _taken_up(self, batch: BatchRecord, *, resumed: bool = False) -> Live:
         """A batch that is on disk already."""
@@ -256,11 +259,13 @@ class Committer:
         await self._carrier.release(live.batch.task_id)
 
     async def _go_on_with_halves(self, live: Live) -> None:
+        self._parts.changed(live.change)
         for batch_id in live.halves:
             batch = await asyncio.to_thread(self._reader.batch, batch_id)
             assert batch is not None
             half = await self._taken_up(batch)
             half.since = live.since
+            self._parts.changed(half.change)
             self._ready.append(half)
 
     # ── the operator's say ──
@@ -274,6 +279,7 @@ class Committer:
             self._times.retry_s,
         )
         live = await self._taken_up(again)
+        self._parts.changed(live.change)
         del self._settler.held[batch.number]
         self._ready.append(live)
         self._wake.set()
@@ -292,7 +298,7 @@ class Committer:
     async def _poll(self) -> None:
         """One call for all running tasks."""
         while True:
-            lost = self._warehouse.lost_since is not None
+            lost = self._warehouse.tasks_lost_since is not None
             await self._warehouse.wait(self._away_s() if lost else self._times.poll_s)
             watched = {
                 live.batch.task_id: live

@@ -1,7 +1,11 @@
 """The warehouse as the committer meets it, and whether it answers.
 
-Who waits to try again waits here: an answer to anybody wakes all, so that nobody sleeps out a long
-back-off after the warehouse is back.
+It may be away in part: Druid's Overlord tells of tasks while no Broker plans, or the other way
+round. So silence is kept for two sides, calls about tasks and calls that are SQL: an answer of the
+one is no sign of the other.
+
+Who waits to try again waits here: an answer wakes all who wait for that side, so that nobody
+sleeps out a long back-off after the warehouse is back.
 """
 
 import asyncio
@@ -22,10 +26,62 @@ from gateway.seams import (
 
 ALERT_S = 30.0
 """Silence after which it is said once more, as an error."""
+STALE_S = 60.0
+"""A side that nobody has called for so long is not taken for lost any more."""
 
 _log = structlog.get_logger("headrace.committer")
 
 T = TypeVar("T")
+
+
+class _Side:
+    """Whether calls of one kind are answered."""
+
+    def __init__(self, name: str) -> None:
+        self.error = ""
+        self._name = name
+        self._since: float | None = None
+        self._newest = 0.0
+        self._alerted = False
+        self._back = asyncio.Event()
+
+    @property
+    def lost_since(self) -> float | None:
+        """Loop time of the first call that went unanswered; None: the newest was answered."""
+        if self._since is None or self._newest + STALE_S < asyncio.get_running_loop().time():
+            return None
+        return self._since
+
+    async def until_back(self, delay_s: float) -> None:
+        """Wait so long, or until a call is answered."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._back.wait()
+
+    def lost(self, lost: WarehouseUnreachable) -> None:
+        """A call went unanswered."""
+        now = self._newest = asyncio.get_running_loop().time()
+        self.error = str(lost)
+        if self._since is None:
+            self._since = now
+            self._back.clear()
+            _log.warning("the warehouse does not answer", about=self._name, error=self.error)
+        elif now - self._since > ALERT_S and not self._alerted:
+            self._alerted = True
+            _log.error(
+                "the warehouse has not answered for long; rows go on being spooled",
+                about=self._name,
+                seconds=round(now - self._since),
+                error=self.error,
+            )
+
+    def answered(self) -> None:
+        """A call was answered."""
+        if self._since is not None:
+            _log.info("the warehouse answers again", about=self._name)
+            self._since = None
+            self._alerted = False
+            self._back.set()
 
 
 class ReachedWarehouse:
@@ -34,24 +90,36 @@ class ReachedWarehouse:
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
         self.queryable_at_commit = warehouse.queryable_at_commit
-        self.lost_since: float | None = None
-        """loop time of the first call that went unanswered; None: the newest was answered"""
-        self.error = ""
-        self._alerted = False
-        self._back = asyncio.Event()
+        self._tasks = _Side("tasks")
+        self._sql = _Side("SQL")
+
+    @property
+    def tasks_lost_since(self) -> float | None:
+        """Loop time since when nothing is heard of tasks and slots; None: it is."""
+        return self._tasks.lost_since
+
+    @property
+    def lost_since(self) -> float | None:
+        """Loop time since when one side or both do not answer; None: both do."""
+        sides = (self._tasks.lost_since, self._sql.lost_since)
+        return min((since for since in sides if since is not None), default=None)
+
+    @property
+    def error(self) -> str:
+        """What the newest call got that is not answered."""
+        return self._sql.error if self._tasks.lost_since is None else self._tasks.error
 
     async def wait(self, delay_s: float) -> None:
-        """Wait before the next try; less if the warehouse comes back meanwhile."""
-        if self.lost_since is None:
-            await asyncio.sleep(delay_s)
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(delay_s):
-                await self._back.wait()
+        """Wait before the next try; less if what is lost comes back meanwhile."""
+        for side in (self._sql, self._tasks):
+            if side.lost_since is not None:
+                await side.until_back(delay_s)
+                return
+        await asyncio.sleep(delay_s)
 
     async def submit(self, submission: Submission) -> Submitted:
         """See `gateway.seams.Warehouse`."""
-        return await self._ask(self._warehouse.submit(submission))
+        return await self._ask(self._sql, self._warehouse.submit(submission))
 
     def resumed(self, submission: Submission) -> None:
         """See `gateway.seams.Warehouse`."""
@@ -59,55 +127,34 @@ class ReachedWarehouse:
 
     async def statuses(self, task_ids: Collection[str]) -> dict[str, TaskState]:
         """See `gateway.seams.Warehouse`."""
-        return await self._ask(self._warehouse.statuses(task_ids))
+        return await self._ask(self._tasks, self._warehouse.statuses(task_ids))
 
     async def failure(self, task_id: str) -> TaskFailure:
         """See `gateway.seams.Warehouse`."""
-        return await self._ask(self._warehouse.failure(task_id))
+        return await self._ask(self._tasks, self._warehouse.failure(task_id))
 
     async def count(self, datasource: str, batch_id: str) -> int:
         """See `gateway.seams.Warehouse`."""
-        return await self._ask(self._warehouse.count(datasource, batch_id))
+        return await self._ask(self._sql, self._warehouse.count(datasource, batch_id))
 
     async def queryable(self, datasource: str, batch_id: str, rows: int) -> bool:
         """See `gateway.seams.Warehouse`."""
-        return await self._ask(self._warehouse.queryable(datasource, batch_id, rows))
+        return await self._ask(self._sql, self._warehouse.queryable(datasource, batch_id, rows))
 
     async def free_batches(self) -> int:
         """See `gateway.seams.Warehouse`."""
-        return await self._ask(self._warehouse.free_batches())
+        return await self._ask(self._tasks, self._warehouse.free_batches())
 
     async def release(self, task_id: str) -> None:
-        """See `gateway.seams.Warehouse`."""
-        await self._ask(self._warehouse.release(task_id))
+        """See `gateway.seams.Warehouse`. It is told of nobody: nothing waits for it."""
+        await self._warehouse.release(task_id)
 
-    async def _ask(self, call: Awaitable[T]) -> T:
+    @staticmethod
+    async def _ask(side: _Side, call: Awaitable[T]) -> T:
         try:
             answer = await call
         except WarehouseUnreachable as lost:
-            self._lost(lost)
+            side.lost(lost)
             raise
-        self._answered()
+        side.answered()
         return answer
-
-    def _lost(self, lost: WarehouseUnreachable) -> None:
-        now = asyncio.get_running_loop().time()
-        self.error = str(lost)
-        if self.lost_since is None:
-            self.lost_since = now
-            self._back.clear()
-            _log.warning("the warehouse does not answer", error=self.error)
-        elif now - self.lost_since > ALERT_S and not self._alerted:
-            self._alerted = True
-            _log.error(
-                "the warehouse has not answered for long; rows go on being spooled",
-                seconds=round(now - self.lost_since),
-                error=self.error,
-            )
-
-    def _answered(self) -> None:
-        if self.lost_since is not None:
-            _log.info("the warehouse answers again")
-            self.lost_since = None
-            self._alerted = False
-            self._back.set()

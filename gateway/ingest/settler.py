@@ -60,6 +60,7 @@ class Settler:
             )
         _log.error("batch cannot go on", batch=batch.id, state=state, error=error)
         self.held[batch.number] = batch
+        self._parts.changed(live.change)
         self.fail_all(batch, f"Error in processing inserts. Batch {batch.id}: {error}")
 
     async def commit(self, live: Live, tasks: asyncio.TaskGroup) -> None:
@@ -73,6 +74,7 @@ class Settler:
             self._parts.times.retry_s,
         )
         live.batch = replace(batch, state=_S.COMMITTED, commit_seq=commit_seq, error=None)
+        self._parts.changed(live.change)
         self._settle(live, self._parts.receipts.take(batch), tasks)
 
     def fail_all(self, batch: BatchRecord, message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.ingest.parts import CommitterTimes
 from gateway.ingest.policy import BatchLimits
-from gateway.ingest.reach import ALERT_S, ReachedWarehouse
+from gateway.ingest.reach import ALERT_S, STALE_S, ReachedWarehouse
 from gateway.seams import AckLevel, TaskState, WarehouseUnreachable
 from tests.fakes import DEADLINE_S, Changes, Outcome, Plan, ScriptedWarehouse
 from tests.ingest_house import house, lines, source
@@ -36,12 +36,11 @@ def calls(reached: ReachedWarehouse) -> dict[str, Callable[[], Awaitable[object]
         "count": lambda: reached.count("ds", "b"),
         "queryable": lambda: reached.queryable("ds", "b", 0),
         "free_batches": reached.free_batches,
-        "release": lambda: reached.release("t"),
     }
 
 
-@pytest.mark.parametrize("call", ["statuses", "count", "queryable", "free_batches", "release"])
-async def test_any_call_tells_that_it_is_away_and_any_answer_that_it_is_back(call: str) -> None:
+@pytest.mark.parametrize("call", ["statuses", "count", "queryable", "free_batches"])
+async def test_a_call_tells_that_it_is_away_and_its_answer_that_it_is_back(call: str) -> None:
     warehouse = scripted()
     reached = ReachedWarehouse(warehouse)
     assert reached.lost_since is None
@@ -54,10 +53,41 @@ async def test_any_call_tells_that_it_is_away_and_any_answer_that_it_is_back(cal
     assert since >= before
     assert reached.error == "nobody answers"
     with pytest.raises(WarehouseUnreachable):
-        await reached.free_batches()
+        await calls(reached)[call]()
     assert reached.lost_since == since
     await calls(reached)[call]()
     assert reached.lost_since is None
+
+
+async def test_a_broker_that_is_away_stays_away_while_the_overlord_answers() -> None:
+    warehouse = scripted()
+    reached = ReachedWarehouse(warehouse)
+    warehouse.outages = 1
+    with pytest.raises(WarehouseUnreachable):
+        await reached.count("ds", "b")
+    since = reached.lost_since
+    assert since is not None
+    for _ in range(3):
+        await reached.statuses([])
+        await reached.free_batches()
+    assert (reached.lost_since, reached.tasks_lost_since) == (since, None)
+    assert await reached.count("ds", "b") == 0
+    assert reached.lost_since is None
+
+
+async def test_what_nobody_calls_any_more_is_not_taken_for_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warehouse = scripted()
+    reached = ReachedWarehouse(warehouse)
+    warehouse.outages = 1
+    with pytest.raises(WarehouseUnreachable):
+        await reached.count("ds", "b")
+    loop = asyncio.get_running_loop()
+    later = loop.time() + 2 * STALE_S
+    monkeypatch.setattr(loop, "time", lambda: later)
+    assert reached.lost_since is None
+    monkeypatch.undo()
 
 
 async def test_all_who_wait_wake_when_it_answers_anybody(
@@ -88,8 +118,8 @@ async def test_a_long_silence_is_told_once_as_an_error(capsys: pytest.CaptureFix
         with pytest.raises(WarehouseUnreachable):
             await reached.free_batches()
         if turn == 1:
-            assert reached.lost_since is not None
-            reached.lost_since -= 2 * ALERT_S
+            assert reached._tasks._since is not None
+            reached._tasks._since -= 2 * ALERT_S
     assert capsys.readouterr().out.count("has not answered for long") == 1
 
 
@@ -184,12 +214,12 @@ async def test_the_longer_it_is_away_the_less_often_it_is_looked_for(tmp_path: P
         reached = made.room._reached
         now = asyncio.get_running_loop().time()
         for gone_s, least, most in ((0.0, 0.25, 0.5), (4.0, 0.9, 2.1), (1000.0, 4.0, 8.0)):
-            reached.lost_since = now - gone_s
+            reached._tasks._since, reached._tasks._newest = now - gone_s, now
             looks = [made.committer._away_s() for _ in range(50)]
             assert least <= min(looks)
             assert max(looks) <= most
             assert len(set(looks)) > 1
-        reached.lost_since = None
+        reached._tasks._since = None
 
 
 # ── slots ────────────────────────────────────────────────────────────────────────────────────
