@@ -35,12 +35,14 @@ from gateway.ingest.ingest_room import IngestLimits, IngestRoom
 from gateway.ingest.log import SpooledLog, SpoolLog
 from gateway.ingest.parts import CommitterTimes
 from gateway.ingest.policy import BatchLimits
+from gateway.ingest.task_log import TASK_SOURCE, TaskLogLimits
 from gateway.ingest.upkeep import RetentionLimits
 from gateway.query.mailbox import MailboxLimits
+from gateway.query.options import is_context_property
 from gateway.query.pull import PullLimits
 from gateway.query.push import SubscriptionLimits
 from gateway.query.service import QueryService
-from gateway.seams import InsertSpec, Warehouse
+from gateway.seams import InsertSpec, OwnStream, Warehouse
 from gateway.warehouse.druid.transport import DruidUrls
 from gateway.warehouse.druid.warehouse import DruidSettings, DruidWarehouse
 from gateway.warehouse.embedded import EmbeddedWarehouse
@@ -50,6 +52,10 @@ _log = structlog.get_logger("headrace")
 
 KSQL_VERSION = "7.9.0"
 """The version that ``/info`` names: clients choose their dialect by it."""
+
+
+class WorkDied(Exception):
+    """The gateway cannot go on as it is."""
 
 
 class Gateway:
@@ -64,6 +70,8 @@ class Gateway:
         self.ingest.on_commit.append(self.log.grew)
         self.ingest.on_chunk.append(self.spooled_log.grew)
         self.open_streams = OpenStreams(ServerState.STARTING)
+        self.died = asyncio.Event()
+        """set when work in the background has died"""
         self.catalog = Catalog(
             config.data_dir / "catalog.json", warehouse.columns, warehouse.datasources
         )
@@ -74,12 +82,26 @@ class Gateway:
             push_queries_max=config.query.push_queries_max,
             push_limits=_push_limits(config),
             evaluated_bytes=config.query.evaluated_bytes,
+            own_streams=(OwnStream(source=TASK_SOURCE, log=self.ingest.task_log),),
             pull_limits=PullLimits(
                 queries_max=config.query.pull_queries_max,
                 timeout_s=config.query.pull_timeout_s,
                 rows_max=config.query.pull_rows_max,
             ),
         )
+
+    async def carry_on(self, work: Awaitable[None]) -> None:
+        """Work in the background. Where it dies the gateway ends: it must not look alive.
+
+        A new start goes on from what is on disk, which is consistent at every moment.
+        """
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as fault:  # noqa: BLE001 - whatever it was
+            _log.critical("background work died", exc_info=fault)
+            self.died.set()
 
     async def recover(self) -> None:
         """Take up what the spool held."""
@@ -111,6 +133,7 @@ class Gateway:
             explain=druid.explain if druid else None,
             task_states=self.warehouse.statuses,
             task_why=self.warehouse.failure,
+            own_sources=(TASK_SOURCE,),
         )
         return Doors(
             sources=self.catalog,
@@ -123,7 +146,7 @@ class Gateway:
             batches=batches,
             statuses=runner.statuses,
             status=runner.status,
-            is_known_property=is_known_property,
+            is_known_property=lambda name: is_known_property(name) or is_context_property(name),
         )
 
     def admin_doors(self) -> AdminDoors:
@@ -169,7 +192,7 @@ async def opened(gateway: Gateway) -> AsyncIterator[None]:
         stack.push_async_callback(gateway.catalog.close)
         stack.push_async_callback(gateway.queries.close)
         for work in gateway.ingest.works():
-            stack.push_async_callback(_cancel, asyncio.create_task(_loudly(work)))
+            stack.push_async_callback(_cancel, asyncio.create_task(gateway.carry_on(work)))
         yield
 
 
@@ -198,7 +221,7 @@ async def run(
         cannot_open = asyncio.Event()
 
         async def stopping() -> None:
-            if await _first(stop(), cannot_open.wait()) == 0:
+            if await _first(stop(), cannot_open.wait(), gateway.died.wait()) == 0:
                 await drain(gateway, door)
 
         with door.installed():
@@ -213,6 +236,11 @@ async def run(
                         ready(address(listener, tls), admin.url)
                     await serving
                     await admin.stop()
+                    if gateway.died.is_set():
+                        raise WorkDied(
+                            "work in the background died: what was acked is on disk, and a new "
+                            "start goes on from there"
+                        )
             finally:
                 cannot_open.set()
                 await asyncio.wait([serving])
@@ -297,6 +325,9 @@ def _ingest_limits(config: Config) -> IngestLimits:
         channels_max=ingest.channels_max,
         letters_bytes=ingest.dead_letters_limit_bytes,
         bisect_tasks_max=ingest.bisect_tasks_max,
+        task_log=TaskLogLimits(
+            rows=config.query.task_changes_max, size_bytes=config.query.task_changes_bytes
+        ),
     )
 
 
@@ -339,17 +370,6 @@ def _push_limits(config: Config) -> SubscriptionLimits:
     query = config.query
     mailbox = MailboxLimits(rows=query.mailbox_rows, size_bytes=query.mailbox_bytes)
     return SubscriptionLimits(mailbox=mailbox, slow_reader_s=query.slow_reader_s)
-
-
-async def _loudly(work: Awaitable[None]) -> None:
-    """No background task may die in silence."""
-    try:
-        await work
-    except asyncio.CancelledError:
-        raise
-    except BaseException as fault:
-        _log.critical("background work died", exc_info=fault)
-        raise
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

@@ -15,9 +15,10 @@ from gateway.config import Config
 from gateway.folder import FolderUnusable
 from gateway.http.server import AddressUnusable
 from gateway.ingest.layout import SpoolUnusable
-from gateway.runtime import run
+from gateway.runtime import WorkDied, run
 from gateway.seams import WarehouseUnreachable
 
+EX_SOFTWARE = 70
 EX_INTERRUPTED = 130
 
 
@@ -35,6 +36,9 @@ def serve_until_stopped(settings: Config) -> int:
     ) as error:
         print(f"headrace: cannot start: {error}", file=sys.stderr)
         return 1
+    except WorkDied as error:
+        print(f"headrace: stopped: {error}", file=sys.stderr)
+        return EX_SOFTWARE
     except OSError as error:
         where = f"{settings.http.host}:{settings.http.port}"
         print(f"headrace: cannot start: {error} ({where})", file=sys.stderr)

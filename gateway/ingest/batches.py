@@ -4,6 +4,7 @@
 
     SEALED      submit → SUBMITTING        resume (after a restart) → ASKING
     SUBMITTING  taken → RUNNING            no reply → ASKING          refused → FAILED
+                its rows are damaged on disk → HELD
     RUNNING     success → COMMITTED        failure → VERIFYING        unknown, no answer → ASKING
     ASKING      running → RUNNING          success → COMMITTED        failure, unknown → VERIFYING
                 no answer → ASKING
@@ -52,6 +53,7 @@ class BatchInput(StrEnum):
     RESUME = "resume"
     TAKEN = "taken"
     NO_ANSWER = "no answer"
+    DAMAGED = "its rows are damaged"
     REFUSED = "refused"
     IS_RUNNING = "running"
     SUCCESS = "success"
@@ -79,6 +81,7 @@ TRANSITIONS: Mapping[tuple[BatchState, BatchInput], BatchState] = {
     (_S.SUBMITTING, _I.TAKEN): _S.RUNNING,
     (_S.SUBMITTING, _I.NO_ANSWER): _S.ASKING,
     (_S.SUBMITTING, _I.REFUSED): _S.FAILED,
+    (_S.SUBMITTING, _I.DAMAGED): _S.HELD,
     (_S.RUNNING, _I.SUCCESS): _S.COMMITTED,
     (_S.RUNNING, _I.FAILURE): _S.VERIFYING,
     (_S.RUNNING, _I.UNKNOWN): _S.ASKING,

@@ -10,6 +10,7 @@ Laws:
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -147,6 +148,12 @@ class BatchCarrier:
         except WarehouseUnreachable as lost:
             _log.warning("no reply to a submission", batch=live.batch.id, error=str(lost))
             return _I.NO_ANSWER
+        except sqlite3.OperationalError as failed:
+            _log.error("rows of a batch cannot be read", batch=live.batch.id, error=str(failed))
+            return _I.NO_ANSWER
+        except sqlite3.DatabaseError as damaged:
+            live.failure = TaskFailure(code="SpoolDamaged", message=str(damaged))
+            return _I.DAMAGED
         except SubmissionRefused as refused:
             live.failure = TaskFailure(code="SubmissionRefused", message=str(refused))
             return _I.REFUSED
@@ -202,15 +209,22 @@ class BatchCarrier:
     async def _cut(self, live: Live) -> BatchInput:
         """Take the row that failed the task out, or halve the batch, so that others can commit."""
         assert live.failure is not None
+        try:
+            return await self._cut_or_halve(live, live.failure)
+        except sqlite3.DatabaseError as damaged:
+            live.failure = TaskFailure(code="SpoolDamaged", message=str(damaged))
+            return _I.NOT_FOUND
+
+    async def _cut_or_halve(self, live: Live, failure: TaskFailure) -> BatchInput:
         content = live.content(self._parts.reader)
-        if live.failure.line is None and content.rows > 1:
+        if failure.line is None and content.rows > 1:
             halves = await self._cutter.halve(live.batch, content)
             if isinstance(halves, str):
-                live.failure = replace(live.failure, message=f"{live.failure.message} ({halves})")
+                live.failure = replace(failure, message=f"{failure.message} ({halves})")
                 return _I.NOT_FOUND
             live.halves = halves
             return _I.NO_LINE
-        letter = await self._cutter.cut_out(live.batch, content, live.failure)
+        letter = await self._cutter.cut_out(live.batch, content, failure)
         if letter is None:
             return _I.NOT_FOUND
         failed_task = live.batch.task_id

@@ -17,6 +17,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -25,13 +27,15 @@ from gateway.ingest.carrier import BatchCarrier, Live
 from gateway.ingest.entries import BatchRecord, ChunkRecord, QueueRecord
 from gateway.ingest.parts import CommitterParts
 from gateway.ingest.policy import BatchPolicy, Range
-from gateway.ingest.records import persist
+from gateway.ingest.records import look, persist
 from gateway.ingest.settler import Committed, Settler
 from gateway.seams import WarehouseUnreachable
 
 _log = structlog.get_logger("headrace.committer")
 
 _S = BatchState
+
+T = TypeVar("T")
 
 
 class Committer:
@@ -112,20 +116,25 @@ class Committer:
             tasks.create_task(self._poll())
             await self._conduct()
 
+    async def _look(self, read: Callable[[], T]) -> T:
+        return await look(read, self._times.retry_s)
+
     # ── sealing ──
 
     async def _recover(self) -> None:
-        for queue in await asyncio.to_thread(self._reader.queues):
+        for queue in await self._look(self._reader.queues):
             self._queues[queue.id] = queue
-        for batch in await asyncio.to_thread(self._reader.unfinished):
+        for batch in await self._look(self._reader.unfinished):
             if batch.state is _S.HELD:
                 self._settler.held[batch.number] = batch
                 continue
             live = self._live[batch.number] = await self._taken_up(batch, resumed=True)
             self._parts.changed(live.change)
-        for batch in await asyncio.to_thread(self._reader.refused):
+        for batch in await self._look(self._reader.refused):
             self._settler.held[batch.number] = batch
-        found = await asyncio.to_thread(self._reader.unsealed)
+        for batch in self._settler.held.values():
+            self._parts.changed(Live(batch, self._queues[batch.queue]).change)
+        found = await self._look(self._reader.unsealed)
         early, self._early = self._early or [], None
         # Ids grow with the order of writing: whatever was on disk by then is in what was found.
         self._recovered_to = max((chunk.id for chunk in found), default=0)
@@ -234,13 +243,13 @@ class Committer:
     async def _taken_up(self, batch: BatchRecord, *, resumed: bool = False) -> Live:
         """A batch that is on disk already."""
         live = Live(batch, await self._queue(batch.queue), resumed=resumed)
-        live.letters = await asyncio.to_thread(self._reader.dead_letters, batch.number)
+        live.letters = await self._look(lambda: self._reader.dead_letters(batch.number))
         live.since = asyncio.get_running_loop().time()
         return live
 
     async def _queue(self, number: int) -> QueueRecord:
         if number not in self._queues:
-            found = await asyncio.to_thread(self._reader.queues)
+            found = await self._look(self._reader.queues)
             self._queues.update((queue.id, queue) for queue in found)
         return self._queues[number]
 
@@ -261,7 +270,7 @@ class Committer:
     async def _go_on_with_halves(self, live: Live) -> None:
         self._parts.changed(live.change)
         for batch_id in live.halves:
-            batch = await asyncio.to_thread(self._reader.batch, batch_id)
+            batch = await self._look(partial(self._reader.batch, batch_id))
             assert batch is not None
             half = await self._taken_up(batch)
             half.since = live.since
@@ -293,6 +302,8 @@ class Committer:
     def dropped(self, batch: BatchRecord) -> None:
         """A batch that was HELD or FAILED was given up on disk."""
         del self._settler.held[batch.number]
+        gone = replace(batch, state=_S.DROPPED)
+        self._parts.changed(Live(gone, self._queues[batch.queue]).change)
         self._settler.fail_all(batch, f"Batch {batch.id} was given up by the operator")
 
     async def _poll(self) -> None:

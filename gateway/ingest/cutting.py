@@ -5,8 +5,9 @@ Laws:
 2. Halving costs at most two tasks a level and is bounded for each batch that was sealed.
 """
 
-import asyncio
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 
@@ -14,11 +15,13 @@ from gateway.ingest.batches import BatchState
 from gateway.ingest.content import BatchContent, place_of
 from gateway.ingest.entries import BatchRecord, DeadLetter, Place
 from gateway.ingest.parts import CommitterParts
-from gateway.ingest.records import persist
+from gateway.ingest.records import look, persist
 from gateway.ingest.spool import SpoolFile
 from gateway.seams import TaskFailure
 
 _log = structlog.get_logger("headrace.committer")
+
+T = TypeVar("T")
 
 
 class Cutter:
@@ -26,6 +29,9 @@ class Cutter:
 
     def __init__(self, parts: CommitterParts) -> None:
         self._parts = parts
+
+    async def _look(self, read: Callable[[], T]) -> T:
+        return await look(read, self._parts.times.retry_s)
 
     async def cut_out(
         self, batch: BatchRecord, content: BatchContent, failure: TaskFailure
@@ -35,8 +41,8 @@ class Cutter:
         The batch is at its next attempt then. None if there is no such row, or no room for it.
         """
         line = content.sealed_line(failure.line or 1)
-        raw = await asyncio.to_thread(content.line, line)
-        place = place_of(batch, await asyncio.to_thread(self._parts.reader.chunks, batch), line)
+        raw = await self._look(lambda: content.line(line))
+        place = place_of(batch, await self._look(lambda: self._parts.reader.chunks(batch)), line)
         if raw is None or place is None:
             return None
 
@@ -71,11 +77,11 @@ class Cutter:
     async def halve(self, batch: BatchRecord, content: BatchContent) -> list[str] | str:
         """Replace the batch by two halves; returns their ids, or why it is not done."""
         limit = self._parts.bisect_tasks_max
-        chunks = await asyncio.to_thread(self._parts.reader.chunks, batch)
+        chunks = await self._look(lambda: self._parts.reader.chunks(batch))
         # Half of the rows that are left: each half has some.
         lines = content.sealed_line(content.rows // 2)
         last = place_of(batch, chunks, lines)
-        size = await asyncio.to_thread(content.bytes_before, lines)
+        size = await self._look(lambda: content.bytes_before(lines))
         if last is None:
             return "its rows are not all there"
         cut = Place(last.chunk, last.row + 1)

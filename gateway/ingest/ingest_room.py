@@ -6,7 +6,7 @@ Everything in it shares one spool file and one writer thread.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from gateway.ingest.reach import ReachedWarehouse
 from gateway.ingest.reader import SpoolReader
 from gateway.ingest.receipts import Receipts
 from gateway.ingest.settler import Committed
+from gateway.ingest.task_log import TaskLog, TaskLogLimits
+from gateway.ingest.task_reports import TaskReports
 from gateway.ingest.upkeep import RetentionLimits, keep_within, watch_disk
 from gateway.ingest.writer import SpoolWriter
-from gateway.seams import Warehouse
+from gateway.seams import TellsProgress, Warehouse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class IngestLimits:
     channels_max: int = 100_000
     letters_bytes: int = 1 << 30
     bisect_tasks_max: int = 200
+    task_log: TaskLogLimits = field(default_factory=TaskLogLimits)
 
 
 class IngestRoom:
@@ -62,6 +65,12 @@ class IngestRoom:
         self.on_commit: list[Callable[[Committed], None]] = []
         """told of every batch that was committed"""
         self._limits = limits
+        self.task_log = TaskLog(limits.task_log)
+        self._task_reports = TaskReports(
+            self.task_log,
+            warehouse if isinstance(warehouse, TellsProgress) else None,
+            limits.times.report_poll_s,
+        )
         self._reached = ReachedWarehouse(warehouse)
         parts = CommitterParts(
             warehouse=self._reached,
@@ -71,6 +80,7 @@ class IngestRoom:
             times=limits.times,
             bisect_tasks_max=limits.bisect_tasks_max,
             letters_limit_bytes=limits.letters_bytes,
+            changed=self._task_reports.changed,
         )
         self.committer = Committer(parts, BatchPolicy(limits.batch), self._committed)
         self.capacity = Capacity(
@@ -109,6 +119,7 @@ class IngestRoom:
         """What goes on as long as the room is open; each until it is cancelled."""
         return [
             self.committer.run(),
+            self._task_reports.run(),
             keep_within(self._limits.retention, self.writer, self.intake.freed),
             watch_disk(self.writer, self._limits.times.retry_s, self.intake.look_again),
         ]

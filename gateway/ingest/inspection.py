@@ -5,6 +5,7 @@ it can where the file is damaged.
 """
 
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -131,7 +132,10 @@ def document(row: SpooledRow) -> bytes:
 
 def _chunks(db: sqlite3.Connection) -> Iterator[str]:
     """Each chunk has as many lines and bytes as it says, and a queue."""
-    for chunk, count, size, raw in db.execute("SELECT id, rows, bytes, raw FROM chunk"):
+    found = db.execute("SELECT id, rows, bytes, raw, crc FROM chunk")
+    for chunk, count, size, raw, crc in found:
+        if crc is not None and zlib.crc32(raw) != crc:
+            yield f"chunk {chunk} is not what was written: the disk has changed it"
         if raw.count(b"\n") != count or len(raw) != size or not raw.endswith(b"\n"):
             yield f"chunk {chunk} does not hold the {count} rows and {size} bytes that it says"
     for (chunk,) in db.execute(

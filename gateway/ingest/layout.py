@@ -5,7 +5,8 @@ Format 2, one SQLite file (WAL, synchronous FULL: a commit is on disk when it re
     meta    (key, value)     format; spool_id (random, names the batches of this spool);
                              commit_seq, the position of the newest commit
     queue   (id, source, digest, spec)         rows that are inserted alike: source + InsertSpec
-    chunk   (id, queue, rows, bytes, arrival_ms, raw)   what one group commit took for one queue
+    chunk   (id, queue, rows, bytes, arrival_ms, raw, crc)   what one group commit took for a queue,
+             with its CRC-32; none where format 1 wrote it
     batch   (number, id, queue, first_chunk, first_row, last_chunk, end_row, rows, bytes, state,
              attempt, sealed_ms, final_ms, commit_seq, error, root)
     channel (id, source, name, next_offset)
@@ -20,6 +21,7 @@ Format 1 had no channels, no dead letters but those cut out of a batch, and gave
 
 import secrets
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,18 @@ class SpoolUnusable(Exception):
 
 
 _STUCK = "CREATE INDEX batch_stuck ON batch (number) WHERE state IN ('HELD', 'FAILED');"
+
+
+class ChunkDamaged(sqlite3.DatabaseError):
+    """The rows of a chunk are not those that were written: the disk has changed them."""
+
+
+def proven(chunk: int, raw: bytes, crc: int | None) -> bytes:
+    """``raw``, if it is what was written. Raises `ChunkDamaged`."""
+    if crc is not None and zlib.crc32(raw) != crc:
+        raise ChunkDamaged(f"chunk {chunk} is not what was written: the disk has changed it")
+    return raw
+
 
 _CHANNELS = """
 CREATE TABLE channel (
@@ -72,7 +86,7 @@ CREATE TABLE queue (
     UNIQUE (source, digest));
 CREATE TABLE chunk (
     id INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL, rows INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, arrival_ms INTEGER NOT NULL, raw BLOB NOT NULL);
+    bytes INTEGER NOT NULL, arrival_ms INTEGER NOT NULL, raw BLOB NOT NULL, crc INTEGER);
 CREATE INDEX chunk_of_queue ON chunk (queue, id, rows, bytes, arrival_ms);
 CREATE TABLE batch (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, queue INTEGER NOT NULL,
@@ -86,6 +100,7 @@ CREATE INDEX batch_of_root ON batch (root) WHERE root IS NOT NULL;
 """
 
 _FROM_1 = f"""
+ALTER TABLE chunk ADD COLUMN crc INTEGER;
 ALTER TABLE batch ADD COLUMN first_row INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batch ADD COLUMN end_row INTEGER;
 ALTER TABLE batch ADD COLUMN root INTEGER;

@@ -32,8 +32,8 @@ class CommitterParts:
     """The rooms and limits that a batch passes through.
 
     ``bisect_tasks_max``: tasks that are run at the most to find rows at fault in one batch where
-    nobody names them. ``letters_limit_bytes``: rows among the open dead letters. ``changed`` is told
-    of every state that a batch comes into; it must not raise.
+    nobody names them. ``letters_limit_bytes``: rows among the open dead letters. ``changed``
+    is told of every state that a batch comes into; it must not raise.
     """
 
     warehouse: ReachedWarehouse

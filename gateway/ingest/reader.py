@@ -83,23 +83,29 @@ class SpoolReader:
         return int(found[0]) if found else 0
 
     def chunk_bytes(self, chunk: int) -> bytes:
-        """The rows of a chunk; empty once its retention is over."""
+        """The rows of a chunk; empty once its retention is over.
+
+        Raises `gateway.ingest.layout.ChunkDamaged`.
+        """
         with _Reading(self._path) as db:
-            found = db.execute("SELECT raw FROM chunk WHERE id = ?", (chunk,)).fetchone()
-        return bytes(found[0]) if found else b""
+            found = db.execute("SELECT raw, crc FROM chunk WHERE id = ?", (chunk,)).fetchone()
+        return layout.proven(chunk, *found) if found else b""
 
     def content(self, batch: BatchRecord) -> Iterator[bytes]:
-        """The rows of a batch as it was sealed, chunk by chunk; whole lines."""
+        """The rows of a batch as it was sealed, chunk by chunk; whole lines.
+
+        Raises `gateway.ingest.layout.ChunkDamaged`.
+        """
         with _Reading(self._path) as db:
             cursor = db.execute(
-                "SELECT id, raw FROM chunk WHERE queue = ? AND id BETWEEN ? AND ? ORDER BY id",
+                "SELECT id, raw, crc FROM chunk WHERE queue = ? AND id BETWEEN ? AND ? ORDER BY id",
                 (batch.queue, batch.first_chunk, batch.last_chunk),
             )
             while rows := cursor.fetchmany(READ_STEP_CHUNKS):
-                for chunk, raw in rows:
+                for chunk, raw, crc in rows:
                     start = batch.first_row if chunk == batch.first_chunk else 0
                     end = batch.end_row if chunk == batch.last_chunk else None
-                    yield lines_between(raw, start, end)
+                    yield lines_between(layout.proven(chunk, raw, crc), start, end)
 
     def stored_bytes(self) -> int:
         """Bytes of all rows that the spool holds."""

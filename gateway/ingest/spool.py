@@ -14,6 +14,7 @@ Laws:
 
 import hashlib
 import secrets
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -115,8 +116,8 @@ class SpoolFile:
     def append(self, queue: int, raw: bytes, rows: int, arrival_ms: int) -> ChunkRecord:
         """Add a chunk at the end of a queue."""
         cursor = self._db.execute(
-            "INSERT INTO chunk (queue, rows, bytes, arrival_ms, raw) VALUES (?, ?, ?, ?, ?)",
-            (queue, rows, len(raw), arrival_ms, raw),
+            "INSERT INTO chunk (queue, rows, bytes, arrival_ms, raw, crc) VALUES (?,?,?,?,?,?)",
+            (queue, rows, len(raw), arrival_ms, raw, zlib.crc32(raw)),
         )
         assert cursor.lastrowid is not None
         return ChunkRecord(

@@ -64,10 +64,17 @@ class _Life:
 class TaskReports:
     """Writes the rows. ``poll_s`` between two looks at tasks that run."""
 
-    def __init__(self, log: TaskLog, warehouse: TellsProgress | None, poll_s: float) -> None:
+    def __init__(
+        self,
+        log: TaskLog,
+        warehouse: TellsProgress | None,
+        poll_s: float,
+        report_wait_s: float = REPORT_WAIT_S,
+    ) -> None:
         self._log = log
         self._warehouse = warehouse
         self._poll_s = poll_s
+        self._report_wait_s = report_wait_s
         self._lives: dict[int, _Life] = {}
         self._wake = asyncio.Event()
         log.on_listener = self._wake.set
@@ -79,7 +86,7 @@ class TaskReports:
             life.waiting.append(change)
         elif change.is_of_ended_task and self._can_wait(life, change):
             life.waiting.append(change)
-            life.until = asyncio.get_running_loop().time() + REPORT_WAIT_S
+            life.until = asyncio.get_running_loop().time() + self._report_wait_s
             self._wake.set()
         else:
             self._tell(life, change)
@@ -115,7 +122,7 @@ class TaskReports:
     async def _progress(self, task_ids: Collection[str]) -> dict[str, TaskProgress]:
         assert self._warehouse is not None
         with contextlib.suppress(WarehouseUnreachable, TimeoutError):
-            async with asyncio.timeout(REPORT_WAIT_S):
+            async with asyncio.timeout(self._report_wait_s):
                 return await self._warehouse.task_progress(task_ids)
         return {}
 
@@ -152,7 +159,7 @@ class TaskReports:
             following = life.waiting.popleft()
             if following.is_of_ended_task and self._can_wait(life, following):
                 life.waiting.appendleft(following)
-                life.until = asyncio.get_running_loop().time() + REPORT_WAIT_S
+                life.until = asyncio.get_running_loop().time() + self._report_wait_s
                 return
             self._tell(life, following)
 

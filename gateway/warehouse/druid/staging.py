@@ -13,6 +13,7 @@ the dead one ten times, for minutes, and hold its slots (Druid's RetryingInputEn
 import asyncio
 import base64
 import hmac
+from collections import deque
 
 from gateway.seams import BatchBytes
 from gateway.warehouse.druid.sql import http_source, inline_source
@@ -60,6 +61,8 @@ class Staging:
         if content.size_bytes <= self._inline_limit_bytes:
             data = await asyncio.to_thread(lambda: b"".join(content.read()))
             return inline_source(data.decode("utf-8"))
+        # Read once before Druid is told: a task whose rows cannot be read would fail again and again.
+        await asyncio.to_thread(lambda: deque(content.read(), maxlen=0))
         token = self._offer(task_id, content)
         return http_source(f"{self._fetch_base_url}{BATCHES_PATH}{token}")
 
