@@ -193,9 +193,11 @@ async def test_each_row_of_a_batch_that_is_given_up_is_a_dead_letter(
         batch_id, _ = await stuck(made)
         reason = made.committer.held[0].error
         _, waiting = await on(made, offset=0)
-        await made.room.batches.drop(batch_id)
         assert waiting.ended_at == 0
-        assert "given up by the operator" in waiting.failures[0].message
+        await made.room.batches.drop(batch_id)
+        _, after = await on(made, offset=0)
+        assert sorted(after.failures) == [0, 1, 2]
+        assert "given up by the operator" in after.failures[0].message
         letters = await made.room.dead_letters.find()
         shown = [(view.offset, view.line, view.raw, view.batch) for view in letters]
         assert shown == [(at, at + 1, lines(at, 1).strip(), batch_id) for at in range(3)]

@@ -61,7 +61,7 @@ class Staging:
         if content.size_bytes <= self._inline_limit_bytes:
             data = await asyncio.to_thread(lambda: b"".join(content.read()))
             return inline_source(data.decode("utf-8"))
-        # Read once before Druid is told: a task whose rows cannot be read would fail again and again.
+        # Read once before Druid is told: a task whose rows cannot be read fails again and again.
         await asyncio.to_thread(lambda: deque(content.read(), maxlen=0))
         token = self._offer(task_id, content)
         return http_source(f"{self._fetch_base_url}{BATCHES_PATH}{token}")
