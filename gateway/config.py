@@ -129,6 +129,10 @@ class QueryConfig(_Section):
     """a push query ends when its reader takes nothing for so long while rows wait"""
     evaluated_bytes: Bytes = 64 * MIB
     """results that are kept for readers who are fed from the spool"""
+    task_changes_max: Count = 10_000
+    """changes of tasks that HEADRACE_TASKS still tells of"""
+    task_changes_bytes: Bytes = 8 * MIB
+    """what they take in memory"""
     pull_queries_max: Count = 100
     pull_timeout_s: Annotated[float, Field(ge=0)] = 300.0
     """for a pull query whose request names no timeout; 0: none"""

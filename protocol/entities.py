@@ -35,7 +35,7 @@ class SourceEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveQuery:
-    """A push query that runs: its id and its text.
+    """A query that runs: its id, its text and its kind, PUSH or PULL.
 
     ``rows_delivered`` since ``since_ms`` (epoch), at ``level``; ``entries_behind`` the end of its
     log. None where there is nothing to tell.
@@ -43,6 +43,7 @@ class LiveQuery:
 
     query_id: str
     sql: str
+    kind: str = "PUSH"
     state: str = "RUNNING"
     rows_delivered: int | None = None
     since_ms: int | None = None
@@ -135,7 +136,7 @@ def kafka_topics(statement: str, names: Iterable[str], *, extended: bool = False
 
 
 def queries(statement: str, live: Iterable[LiveQuery]) -> Entity:
-    """``queries``: push queries, which have neither sinks nor topics (§6.3)."""
+    """``queries``: those that run, push or pull, which have neither sinks nor topics (§6.3)."""
     return entity("queries", statement, {"queries": [_query(query) for query in live]})
 
 
@@ -146,7 +147,7 @@ def _query(query: LiveQuery) -> Entity:
         "sinkKafkaTopics": [],
         "id": query.query_id,
         "statusCount": {query.state: 1},
-        "queryType": "PUSH",
+        "queryType": query.kind,
         "state": query.state,
         **query.progress(),
     }
@@ -154,7 +155,7 @@ def _query(query: LiveQuery) -> Entity:
 
 def query_descriptions(statement: str, live: Iterable[LiveQuery]) -> Entity:
     """``query_descriptions``, for LIST QUERIES EXTENDED."""
-    described = [_query_description(query, "PUSH", "", ()) for query in live]
+    described = [_query_description(query, query.kind, "", ()) for query in live]
     return entity("query_descriptions", statement, {"queryDescriptions": described})
 
 

@@ -26,7 +26,22 @@ DEFAULTS: Mapping[str, str] = MappingProxyType(
 )
 """ksqlDB's properties with the values that describe this gateway."""
 
-_PREFIXES = ("ksql.", "headrace.", "confluent.")
+HEADRACE = frozenset(
+    {
+        "headrace.ack",
+        "headrace.channel",
+        "headrace.engine",
+        "headrace.frames",
+        "headrace.offset",
+        "headrace.on_error",
+        "headrace.push.at",
+        "headrace.query.timeout_ms",
+    }
+)
+"""This gateway's own properties of a request. Those that reach the warehouse are not among them:
+the query room knows their names."""
+
+_PREFIXES = ("ksql.", "confluent.")
 """A name below these is known without the names of the clients behind it."""
 
 _CLIENTS = ("consumer.", "producer.", "admin.", "main.consumer.", "restore.consumer.")
@@ -70,4 +85,4 @@ def is_known_property(name: str) -> bool:
     for prefix in _CLIENTS:
         if name.startswith(prefix):
             return name.removeprefix(prefix) in _KAFKA
-    return name in _KAFKA
+    return name in HEADRACE or name in _KAFKA

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from gateway.seams import (
     ARRIVAL_FIELD,
     BATCH_COLUMN,
+    TASKS_STREAM,
     TIME_COLUMN,
     AckLevel,
     InsertSpec,
@@ -60,6 +61,12 @@ def define_source(statement: CreateSource, existing: Sequence[Column] | None) ->
     that it has already, in whatever case, is spelt as it spells it.
     """
     _check_name(statement, statement.kind.lower(), statement.name)
+    if statement.name.upper() == TASKS_STREAM:
+        raise _bad(
+            statement,
+            f"{TASKS_STREAM} is a stream of the gateway's own, which tells what becomes of tasks: "
+            f"choose another name for the {statement.kind.lower()}",
+        )
     _check_columns(statement)
     if "WINDOW_TYPE" in statement.properties:
         raise _bad(

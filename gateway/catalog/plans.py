@@ -66,13 +66,20 @@ class Plans:
     def _live(self, statement: Explain, query_id: str) -> Entity:
         for query in self._queries.live():
             if query.query_id in (query_id, query_id.upper()):
-                plan = "Push query over committed batches, in the order of their commits."
-                return entities.query_description(statement.text, query, kind="PUSH", plan=plan)
+                return entities.query_description(
+                    statement.text, query, kind=query.kind, plan=_LIVE_PLANS[query.kind]
+                )
         problem = (
             f"No query with id {query_id[:200]} is live: LIST QUERIES names those that are, "
             "and EXPLAIN takes the text of a query as well"
         )
         raise BadStatement(problem, statement.text)
+
+
+_LIVE_PLANS = {
+    "PUSH": "Push query over committed batches, in the order of their commits.",
+    "PULL": "Pull query, run by the warehouse: EXPLAIN of its text gives the warehouse's plan.",
+}
 
 
 def _push_plan(source: Source, sql: str) -> str:

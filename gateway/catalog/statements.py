@@ -28,7 +28,7 @@ from gateway.catalog.outside import (
 )
 from gateway.catalog.plans import Plans
 from gateway.catalog.values import rows_of
-from gateway.seams import QueryRefused, SubmissionRefused, WarehouseUnreachable
+from gateway.seams import QueryRefused, Source, SubmissionRefused, WarehouseUnreachable
 from protocol import entities
 from protocol.assertions import NoSchemaRegistry
 from protocol.entities import Entity, LiveQuery
@@ -79,7 +79,8 @@ class StatementRunner:
     ``queries`` gives the push queries that live now; ``terminate`` closes one by its id and says
     whether there was one; ``properties`` is what LIST PROPERTIES shows beyond ksqlDB's own.
     ``insert``, ``run_task`` and ``explain`` reach the warehouse: where one is None, its statement
-    is refused. ``task_states`` and ``task_why`` tell what becomes of tasks.
+    is refused. ``task_states`` and ``task_why`` tell what becomes of tasks. ``own_sources`` are the
+    gateway's own, which DESCRIBE knows too.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class StatementRunner:
         explain: ExplainQuery | None = None,
         task_states: TaskStates | None = None,
         task_why: TaskWhy | None = None,
+        own_sources: Iterable[Source] = (),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -102,6 +104,7 @@ class StatementRunner:
         self._properties = {**DEFAULTS, **properties}
         self._insert_rows = insert
         self._run_task = run_task
+        self._own_sources = {source.name: source for source in own_sources}
         self._commands = Commands(task_states, task_why)
         self._plans = Plans(catalog, self._queries, explain)
         self._claims = Claims(catalog, clock=clock, sleep=sleep)
@@ -292,7 +295,8 @@ class StatementRunner:
         return build(statement.text, listed)
 
     async def _describe(self, statement: Describe) -> Entity:
-        source = await self._catalog.find(statement.target)
+        source = self._own_sources.get(statement.target.strip().strip('`"').upper())
+        source = source or await self._catalog.find(statement.target)
         if source is None:
             raise BadStatement(
                 f"There is no stream, table or datasource {statement.target}"

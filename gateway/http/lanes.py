@@ -24,6 +24,9 @@ from protocol.frames import END_STREAM, HEADER_BYTES
 HELD_BYTES_MAX = 16 * 1024
 """Output held for a shut window; past it the sink is not asked for more."""
 
+WHOLE_BYTES = 64 * 1024
+"""A frame of up to this length is not cut for want of room in the output: it may exceed it once."""
+
 _header = Struct(">IBI").pack
 
 
@@ -227,14 +230,15 @@ class Lane:
 
     def _send_held(self) -> None:
         connection, stream_id = self._connection, self.stream_id
-        window = min(connection.outbound_window(stream_id), connection.output.room_bytes)
+        window, room = connection.outbound_window(stream_id), connection.output.room_bytes
         frame_max = connection.outbound_frame_max
         held, out, sent = self._held, [], 0
-        while held and window > 0:
+        while held and window > 0 and room > 0:
             payload = held[0]
             size = len(payload)
-            if size > window or size > frame_max:
-                size = min(window, frame_max)
+            limit = min(window, frame_max, max(room, WHOLE_BYTES))
+            if size > limit:
+                size = limit
                 held[0] = payload[size:]
                 payload = payload[:size]
             else:
@@ -242,6 +246,7 @@ class Lane:
             out.append(_header(size << 8, 0, stream_id))
             out.append(payload)
             window -= size
+            room -= size + HEADER_BYTES
             sent += size
         if sent:
             self._held_bytes -= sent

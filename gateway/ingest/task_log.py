@@ -78,7 +78,7 @@ class TaskLog:
 
     def __init__(self, limits: TaskLogLimits) -> None:
         self.on_listener: Callable[[], None] = lambda: None
-        """somebody waits for the next entry, and nobody did"""
+        """somebody reads, and nobody did for a while"""
         self._limits = limits
         self._log_id = f"tasks-{secrets.token_hex(16)}"
         self._entries: deque[LogEntry] = deque()
@@ -127,6 +127,7 @@ class TaskLog:
 
     async def after(self, position: int) -> list[LogEntry]:
         """See `gateway.seams.PushLog`."""
+        self._hear()
         while position >= self._end:
             await self._grow()
         self._heard_at = self._now()
@@ -136,12 +137,15 @@ class TaskLog:
         last = min(at + ENTRIES_PER_READ, len(self._entries))
         return [self._entries[one] for one in range(at, last)]
 
-    async def _grow(self) -> None:
+    def _hear(self) -> None:
         is_news = not self.is_listened_to
+        self._heard_at = self._now()
+        if is_news:
+            self.on_listener()
+
+    async def _grow(self) -> None:
         self._waiting += 1
         try:
-            if is_news:
-                self.on_listener()
             await self._grew.wait()
         finally:
             self._waiting -= 1

@@ -136,3 +136,8 @@ CONTEXT: Mapping[str, Read] = {
     "durableShuffleStorage": _flag,
 }
 """Keys of Druid's query context that a request may set, each with its kind of value."""
+
+
+def is_context_property(name: str) -> bool:
+    """Whether a property of that name sets a key of the query context."""
+    return name.startswith(PREFIX) and name.removeprefix(PREFIX) in CONTEXT

@@ -8,20 +8,19 @@ warehouse.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.query.options import TIMEOUT, PullOptions, pull_options
-from gateway.query.values import Convert, convert, converter
+from gateway.query.running_pull import RunningPull, Shown
+from gateway.query.values import Convert, converter
 from gateway.seams import (
     QueryBroken,
-    QueryEnd,
-    QueryKind,
     QueryRefused,
     Result,
     ResultColumn,
-    RowLines,
     Source,
     SourceKind,
     Sources,
@@ -29,6 +28,7 @@ from gateway.seams import (
     WarehouseQuery,
     WarehouseUnreachable,
 )
+from protocol.entities import LiveQuery
 from protocol.errors import (
     BadRequest,
     BadStatement,
@@ -62,29 +62,38 @@ class PullQueries:
         self._warehouse = warehouse
         self._sources = sources
         self._limits = limits or PullLimits()
-        self._starting = 0
+        self._starting: dict[str, _Start] = {}
         self._live: dict[str, RunningPull] = {}
 
-    async def start(self, sql: str, properties: Mapping[str, Any]) -> "RunningPull":
+    async def start(self, sql: str, properties: Mapping[str, Any]) -> RunningPull:
         """Run one SELECT. Raises `protocol.errors.KsqlError`."""
         options = pull_options(properties)
         resolved = resolve_query(sql, self._sources.names)
-        if len(self._live) + self._starting >= self._limits.queries_max:
+        if len(self._live) + len(self._starting) >= self._limits.queries_max:
             raise TooManyRequests(
                 f"{self._limits.queries_max} pull queries are running, and query.pull_queries_max "
                 "allows no more: try again later"
             )
-        self._starting += 1
+        timeout_ms = options.timeout_ms
+        if timeout_ms is None:
+            timeout_ms = int(self._limits.timeout_s * 1000)
+        start = _Start(sql, timeout_ms)
+        self._starting[start.query_id] = start
         try:
-            running = await self._started(sql, resolved, options)
+            running = await self._started(start, resolved, options)
         finally:
-            self._starting -= 1
+            del self._starting[start.query_id]
         self._live[running.id] = running
         return running
 
+    def live(self) -> list[LiveQuery]:
+        """Pull queries that run, and those whose columns the warehouse has not told yet."""
+        waiting = [start.described() for start in self._starting.values()]
+        return waiting + [query.described() for query in self._live.values()]
+
     def terminate(self, query_id: str) -> bool:
         """End a live pull query, with an error to its reader; False if there is none of this id."""
-        query = self._live.get(query_id)
+        query = self._live.get(query_id) or self._starting.get(query_id)
         if query is None:
             return False
         query.end(BadRequest("The query was closed before its result was complete"))
@@ -92,48 +101,48 @@ class PullQueries:
 
     async def close(self) -> None:
         """End every live pull query."""
+        for start in self._starting.values():
+            start.end(InternalError("The query was ended because the server shuts down"))
         for query in list(self._live.values()):
             await query.close()
 
     async def _started(
-        self, sql: str, resolved: ResolvedQuery, options: PullOptions
-    ) -> "RunningPull":
-        timeout_ms = options.timeout_ms
-        if timeout_ms is None:
-            timeout_ms = int(self._limits.timeout_s * 1000)
+        self, start: "_Start", resolved: ResolvedQuery, options: PullOptions
+    ) -> RunningPull:
+        timeout_ms = start.timeout_ms
         context = {**options.context, "timeout": timeout_ms + _GRACE_MS if timeout_ms else 0}
         query = WarehouseQuery(
             sql=resolved.sql,
-            query_id=f"query_{secrets.token_hex(12)}",
+            query_id=start.query_id,
             context=context,
             engine=options.engine,
             shows=self._shown_as(resolved),
         )
-        late = _too_late(timeout_ms)
-        ends_at = asyncio.get_running_loop().time() + timeout_ms / 1000 if timeout_ms else None
         try:
-            async with asyncio.timeout_at(ends_at):
+            async with start.timer:
                 result = await self._run(query, resolved)
         except TimeoutError:
-            raise late from None
+            raise start.why from None
         except WarehouseUnreachable as lost:
             raise WarehouseAway(f"The warehouse does not answer: {lost}") from lost
         except QueryBroken as broken:
             raise InternalError(f"The query failed: {broken}") from broken
         except QueryRefused as refused:
-            raise BadStatement(str(refused), sql) from refused
+            raise BadStatement(str(refused), start.sql) from refused
         if result is None:
-            shown: _Shown = (self._expected(resolved), ())
+            shown: Shown = (self._expected(resolved), ())
         else:
             shown = self._declared(result, resolved)
         return RunningPull(
-            query.query_id,
+            start.query_id,
+            start.sql,
+            start.since_ms,
             result,
             self._kind_of(resolved),
             shown,
             rows_max=self._limits.rows_max,
-            ends=(ends_at, late),
-            gone=lambda: self._live.pop(query.query_id, None),
+            ends=(start.ends_at, start.why),
+            gone=lambda: self._live.pop(start.query_id, None),
         )
 
     async def _run(self, query: WarehouseQuery, resolved: ResolvedQuery) -> Result | None:
@@ -178,7 +187,7 @@ class PullQueries:
                 columns.append(ResultColumn(origin.column, column.type, key=column.key))
         return tuple(columns)
 
-    def _declared(self, result: Result, resolved: ResolvedQuery) -> "_Shown":
+    def _declared(self, result: Result, resolved: ResolvedQuery) -> Shown:
         origins = resolved.outputs
         if origins is None or len(origins) != len(result.columns):
             return result.columns, ()
@@ -197,7 +206,38 @@ class PullQueries:
         return tuple(columns), tuple(converters) if any(converters) else ()
 
 
-_Shown = tuple[tuple[ResultColumn, ...], tuple[Convert | None, ...]]
+class _Start:
+    """A query that was sent to the warehouse, until its columns are known.
+
+    ``why``: the error that it ends with if it is ended meanwhile, by its timer or `end`.
+    """
+
+    def __init__(self, sql: str, timeout_ms: int) -> None:
+        self.query_id = f"query_{secrets.token_hex(12)}"
+        self.sql = sql
+        self.timeout_ms = timeout_ms
+        self.since_ms = time.time_ns() // 1_000_000
+        now = asyncio.get_running_loop().time()
+        self.ends_at = now + timeout_ms / 1000 if timeout_ms else None
+        self.timer = asyncio.timeout_at(self.ends_at)
+        self.why: KsqlError = _too_late(timeout_ms)
+
+    def end(self, why: KsqlError) -> None:
+        """Give it up: what waits for it raises ``why``."""
+        if self.timer.expired():
+            return
+        self.why = why
+        self.timer.reschedule(asyncio.get_running_loop().time())
+
+    def described(self) -> LiveQuery:
+        """As it is listed."""
+        return LiveQuery(
+            query_id=self.query_id,
+            sql=self.sql,
+            kind="PULL",
+            rows_delivered=0,
+            since_ms=self.since_ms,
+        )
 
 
 def _too_late(timeout_ms: int) -> InternalError:
@@ -205,77 +245,3 @@ def _too_late(timeout_ms: int) -> InternalError:
         f"The query was ended because it took longer than {timeout_ms} ms: the property "
         f"'{TIMEOUT}' sets another limit for one query, query.pull_timeout_s for all"
     )
-
-
-class RunningPull:
-    """Implements `gateway.seams.RunningQuery`.
-
-    ``ends``: when (the loop's clock; None: never) it is ended, and by which error. ``gone`` is
-    called once it is closed.
-    """
-
-    kind = QueryKind.PULL
-    ended_by = QueryEnd.COMPLETED
-
-    def __init__(
-        self,
-        query_id: str,
-        result: Result | None,
-        source_kind: SourceKind | None,
-        shown: _Shown,
-        *,
-        rows_max: int | None,
-        ends: tuple[float | None, KsqlError],
-        gone: Callable[[], object],
-    ) -> None:
-        self.id = query_id
-        self.source_kind = source_kind
-        self.columns, self._converters = shown
-        self._result = result
-        self._rows_max = rows_max
-        self._gone = gone
-        self._why: KsqlError | None = None
-        self._closing: asyncio.Task[None] | None = None
-        at, late = ends
-        loop = asyncio.get_running_loop()
-        self._clock = loop.call_at(at, self.end, late) if at is not None else None
-
-    async def rows(self) -> AsyncIterator[RowLines]:
-        """See `gateway.seams.RunningQuery`."""
-        count = 0
-        try:
-            if self._result is None:
-                return
-            async for lines in self._result.rows():
-                self._still_running()
-                count += lines.count
-                if self._rows_max is not None and count > self._rows_max:
-                    raise BadRequest(
-                        f"The result has more than {self._rows_max} rows, and query.pull_rows_max "
-                        "allows no more: ask for fewer, by WHERE or LIMIT"
-                    )
-                yield convert(lines, self._converters) if self._converters else lines
-        except (QueryBroken, WarehouseUnreachable) as broken:
-            self._still_running()
-            raise InternalError(f"The result is not complete: {broken}") from broken
-        finally:
-            await self.close()
-
-    def end(self, why: KsqlError) -> None:
-        """End it: its reader gets the rows that are on their way to it, then this error."""
-        if self._why is None:
-            self._why = why
-            # Kept, or nobody holds it; nobody waits for it, since the reader hears of it.
-            self._closing = asyncio.create_task(self.close())
-
-    async def close(self) -> None:
-        """See `gateway.seams.RunningQuery`."""
-        self._gone()
-        if self._clock is not None:
-            self._clock.cancel()
-        if self._result is not None:
-            await self._result.close()
-
-    def _still_running(self) -> None:
-        if self._why is not None:
-            raise self._why

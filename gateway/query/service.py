@@ -1,15 +1,17 @@
 """The door of the query room: what a text is, who is live, and how a query is closed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gateway.query.evaluations import Evaluations
 from gateway.query.feed import Feed
+from gateway.query.own_streams import OwnStreams, find_own_start
 from gateway.query.pull import PullLimits, PullQueries
 from gateway.query.push import RunningPush, SubscriptionLimits
 from gateway.query.push_options import push_options
 from gateway.query.start import find_start
 from gateway.seams import (
+    OwnStream,
     PushLevel,
     PushLog,
     QueryRefused,
@@ -42,6 +44,7 @@ class QueryService:
         push_limits: SubscriptionLimits,
         evaluated_bytes: int,
         pull_limits: PullLimits | None = None,
+        own_streams: Iterable[OwnStream] = (),
     ) -> None:
         self._sources = sources
         self._push_queries_max = push_queries_max
@@ -49,6 +52,7 @@ class QueryService:
         self._pulls = PullQueries(warehouse, sources, pull_limits)
         self._evaluations = Evaluations(evaluated_bytes)
         self._feed = Feed(logs, self._evaluations)
+        self._own = OwnStreams(own_streams, self._evaluations)
         self._live: dict[str, RunningPush] = {}
         self._statements: dict[tuple[str, str], tuple[Source, PushQuery]] = {}
 
@@ -56,7 +60,7 @@ class QueryService:
         """See `gateway.seams.Queries`."""
         query = parse_query(arguments.sql, arguments.session_variables)
         if isinstance(query, PullQuery):
-            return await self._pulls.start(query.sql, arguments.properties)
+            return await self._start_pull(query, arguments)
         return await self._start_push(query, arguments)
 
     async def close_query(self, query_id: str) -> bool:
@@ -64,16 +68,16 @@ class QueryService:
         return self.terminate(query_id)
 
     def terminate(self, query_id: str) -> bool:
-        """Close a live push query; False if there is none of this id."""
+        """Close a live query; False if there is none of this id. A pull query ends in an error."""
         query = self._live.get(query_id)
         if query is None:
-            return False
+            return self._pulls.terminate(query_id)
         query.end()
         return True
 
     def live(self) -> list[LiveQuery]:
-        """Push queries that run."""
-        return [
+        """Queries that run: pull queries, then push queries."""
+        return self._pulls.live() + [
             LiveQuery(
                 query_id=query.id,
                 sql=query.statement,
@@ -93,7 +97,18 @@ class QueryService:
     async def close(self) -> None:
         """Close every live query and stop evaluating."""
         self.terminate_all()
+        await self._pulls.close()
         await asyncio.to_thread(self._evaluations.close)
+
+    async def _start_pull(self, query: PullQuery, arguments: QueryArguments) -> RunningQuery:
+        try:
+            return await self._pulls.start(query.sql, arguments.properties)
+        except BadStatement as refused:
+            if (name := self._own.names_one(query.sql)) is None:
+                raise
+            hint = f"{name} is a stream of the gateway's own: add EMIT CHANGES to read it."
+            message = f"{refused.message.rstrip('.')}. {hint}"
+            raise BadStatement(message, query.sql) from refused
 
     async def _start_push(self, query: PushQueryText, arguments: QueryArguments) -> RunningQuery:
         if query.source_text is None:
@@ -102,21 +117,20 @@ class QueryService:
                 query.sql,
             )
         options = push_options(arguments)
-        source = await self._sources.resolve(query.source_text)
+        own = self._own.find(query.source_text)
+        source, feed = own or (await self._sources.resolve(query.source_text), self._feed)
         push = await self._compiled(query.sql, source)
-        log = self._feed.logs[options.level]
+        log = feed.logs[options.level]
         binding = TokenBinding(
             log_id=log.log_id, level=log.level.value, source=source.name, statement=push.key
         )
-        start = await find_start(options, log, binding)
+        start = await (find_own_start if own else find_start)(options, log, binding)
         if len(self._live) >= self._push_queries_max:
             raise TooManyPushQueries(
                 f"Maximum number of push queries exceeded: {len(self._live)} are live, and "
                 "query.push_queries_max allows no more"
             )
-        running = RunningPush(
-            push, query.sql, source, start, self._feed, self._push_limits, self._ended
-        )
+        running = RunningPush(push, query.sql, source, start, feed, self._push_limits, self._ended)
         self._live[running.id] = running
         return running
 

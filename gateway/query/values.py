@@ -92,47 +92,50 @@ def _millis_of_iso(value: str) -> int:
 
 
 class _Seconds(dict[bytes, bytes]):
-    """Seconds since 1970 by their ISO text, both as they stand in a row. Raises ValueError."""
+    """Starts of rows by the times they start with, to the second: ``[1700006400`` for it.
+
+    Raises ValueError for what is none, and for those that milliseconds cannot just follow.
+    """
 
     def __missing__(self, text: bytes) -> bytes:
-        seconds = _millis_of_iso(text.decode() + ".000Z") // 1000
+        seconds = _millis_of_iso(text.decode() + "000Z") // 1000
         if seconds <= 0:
-            raise ValueError("milliseconds cannot just follow it")
+            raise ValueError("not after 1970 began")
         if len(self) >= _SECONDS_MAX:
             self.clear()
-        found = self[text] = b"%d" % seconds
+        found = self[text] = b"[%d" % seconds
         return found
 
 
 _SECONDS_MAX = 65_536
 _seconds = _Seconds()
+_millis = {b'%03dZ"' % millis: b"%03d" % millis for millis in range(1000)}
 
 
-def _leading_times(lines: RowLines) -> list[bytes] | None:
-    """Rows that start with a time, without their ``["``; None if they are not all like that.
-
-    Warehouses write ``2023-11-15T00:00:00.123Z`` unless they are asked for another zone.
-    """
+def _texts(lines: RowLines) -> list[bytes] | None:
+    """Rows that start with a text, without their ``["``; None if they do not all."""
     first, *rows = (b"\n" + lines.raw[:-1]).split(b'\n["')
-    if first or len(rows) != lines.count:
-        return None
-    return rows if {row[23:25] for row in rows} == {b'Z"'} else None
+    return None if first or len(rows) != lines.count else rows
 
 
 def _leading_millis(lines: RowLines) -> bytes | None:
-    rows = _leading_times(lines)
+    """Rows whose time is ``2023-11-15T00:00:00.123Z``, as warehouses write it by default."""
+    rows = _texts(lines)
     if rows is None:
         return None
+    parts = [b"\n"] * (4 * len(rows))
     try:
-        shown = [_seconds[row[:19]] + row[20:23] + row[25:] for row in rows]
-    except ValueError:
+        parts[0::4] = [_seconds[row[:20]] for row in rows]
+        parts[1::4] = [_millis[row[20:25]] for row in rows]
+    except (KeyError, ValueError):
         return None
-    return b"[" + b"\n[".join(shown) + b"\n"
+    parts[2::4] = [row[25:] for row in rows]
+    return b"".join(parts)
 
 
 def _leading_text(lines: RowLines) -> bytes | None:
-    rows = _leading_times(lines)
-    if rows is None:
+    rows = _texts(lines)
+    if rows is None or {row[23:25] for row in rows} != {b'Z"'}:
         return None
     return b'["' + b'\n["'.join([row[:23] + row[24:] for row in rows]) + b"\n"
 

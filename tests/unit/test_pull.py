@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.query.pull import PullLimits, PullQueries, RunningPull
+from gateway.query.pull import PullLimits, PullQueries
+from gateway.query.running_pull import RunningPull
 from gateway.seams import (
     QueryBroken,
     QueryEngine,
@@ -221,3 +222,42 @@ async def test_closing_the_room_ends_what_runs() -> None:
     await room.close()
     assert result.closed.is_set()
     assert not room.terminate(query.id)
+
+
+async def test_a_query_is_listed_and_can_be_closed_before_the_warehouse_has_answered() -> None:
+    warehouse = ScriptedWarehouse(None)
+    room = pulls(warehouse)
+    starting = asyncio.create_task(room.start(SQL, {}))
+    await warehouse.has_begun.wait()
+    (listed,) = room.live()
+    assert (listed.query_id, listed.sql) == (warehouse.asked[0].query_id, SQL)
+    assert (listed.kind, listed.rows_delivered) == ("PULL", 0)
+    assert room.terminate(listed.query_id)
+    assert room.terminate(listed.query_id), "twice is once"
+    with pytest.raises(KsqlError, match="closed before its result was complete") as closed:
+        await starting
+    assert (closed.value.code, closed.value.status) == (40000, 400)
+    assert warehouse.given_up
+    assert room.live() == []
+    assert not room.terminate(listed.query_id)
+
+
+async def test_closing_the_room_ends_what_has_not_begun() -> None:
+    warehouse = ScriptedWarehouse(None)
+    room = pulls(warehouse)
+    starting = asyncio.create_task(room.start(SQL, {}))
+    await warehouse.has_begun.wait()
+    await room.close()
+    with pytest.raises(KsqlError, match="shuts down"):
+        await starting
+    assert warehouse.given_up
+
+
+async def test_a_running_query_is_listed_with_the_rows_it_gave() -> None:
+    room = pulls(ScriptedWarehouse(ScriptedResult([b"[1]\n[2]\n"], stalls=True)))
+    query = await room.start(SQL, {})
+    await anext(query.rows())
+    (listed,) = room.live()
+    assert (listed.query_id, listed.kind, listed.rows_delivered) == (query.id, "PULL", 2)
+    await query.close()
+    assert room.live() == []

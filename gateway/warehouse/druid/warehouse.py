@@ -223,7 +223,13 @@ class DruidWarehouse:
         self._gate.observe(task_ids, states)
         now = asyncio.get_running_loop().time()
         for task_id in self._orphans.due(task_ids, states, now):
-            log.warning("druid.task_stuck", task=task_id, worker_failed_s=self._settings.stuck_s)
+            log.warning(
+                "druid.task_stuck",
+                task=task_id,
+                worker_failed_s=self._settings.stuck_s,
+                effect="it is shut down, and its batch submitted again",
+                known="27.0.0 may keep its slot until the Indexer is started anew",
+            )
             self._endings.task(task_id)
         return {task_id: states[task_id] for task_id in task_ids if task_id in states}
 

@@ -16,6 +16,7 @@ from gateway.seams import (
     Submission,
     Submitted,
     TaskFailure,
+    TaskProgress,
     TaskState,
     WarehouseQuery,
     WarehouseUnreachable,
@@ -96,7 +97,7 @@ class EmbeddedWarehouse:
         """
         storage.check(submission.spec)
         task_id = submission.task_id
-        if not self._tasks.start(task_id):
+        if not self._tasks.start(task_id, submission.rows):
             return Submitted.EXISTS
         try:
             if await self._run(self._desk_pool, lambda: self._committed([task_id])):
@@ -123,6 +124,10 @@ class EmbeddedWarehouse:
         return self._tasks.failure(task_id) or TaskFailure(
             code="UnknownTask", message=f"nothing is known of a failed task {task_id}"
         )
+
+    async def task_progress(self, task_ids: Collection[str]) -> dict[str, TaskProgress]:
+        """Rows and duration of tasks that are over; a running one tells nothing. No stages."""
+        return self._tasks.progress(task_ids)
 
     async def count(self, datasource: str, batch_id: str) -> int:
         """Rows committed under the batch id."""
