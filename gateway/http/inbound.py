@@ -41,7 +41,7 @@ from protocol.frames import (
 
 _log = structlog.get_logger("headrace.http")
 
-_NO_INCREMENT = bytes(4)
+WINDOW_UPDATE_BYTES = 4
 
 
 class Inbound:
@@ -81,11 +81,15 @@ class Inbound:
             return
         for event in arrived:
             if isinstance(event, DataChunk):
+                # Who waited for a window goes before what this will be answered with.
+                self._wire.serve()
                 await self._receive_data(event)
             else:
                 await self._receive_frame(event)
             if self._wire.closed:
                 return
+        # Once for all the windows that this read has opened.
+        self._wire.serve()
         if not (self._walk.waits or self._headers_open):
             self._watch.began_at = None
         elif arrived or self._watch.began_at is None:
@@ -182,18 +186,31 @@ class Inbound:
         self._wire.flush()
 
     async def _is_handled_here(self, frame: OtherFrame) -> bool:
-        """Two frames on which h2 would end a connection that can go on."""
+        """WINDOW_UPDATE past h2, and what it would end a connection on that can go on."""
         payload = frame.raw[HEADER_BYTES:]
         stream_id = int.from_bytes(frame.raw[5:HEADER_BYTES]) & 0x7FFFFFFF
         if frame.kind == GOAWAY and not stream_id and payload[4:8] == bytes(4):
             # The peer opens no more streams; those that are open go on.
             self._left()
             return True
-        if frame.kind == WINDOW_UPDATE and payload == _NO_INCREMENT:
-            stream = self._table.get(stream_id)
-            if stream is not None:
-                await self._fault(stream, ErrorCodes.PROTOCOL_ERROR)
-                return True
+        if frame.kind == WINDOW_UPDATE and len(payload) == WINDOW_UPDATE_BYTES:
+            return await self._window_update(stream_id, int.from_bytes(payload))
+        return False
+
+    async def _window_update(self, stream_id: int, increment: int) -> bool:
+        """Take a WINDOW_UPDATE; False if it is for h2 to say what is wrong."""
+        stream = self._table.get(stream_id)
+        if stream_id and stream is None:
+            return False
+        if increment:
+            if not self._wire.raise_window(stream_id, increment):
+                return False
+            if stream is not None and stream.lane.holds:
+                self._wire.wait(stream.lane)
+            return True
+        if stream is not None:
+            await self._fault(stream, ErrorCodes.PROTOCOL_ERROR)
+            return True
         return False
 
     async def _handle_event(self, event: h2.events.Event) -> None:
@@ -206,8 +223,6 @@ class Inbound:
                 await self.ended_without_data(event.stream_id)
             case h2.events.StreamReset():
                 await self._was_reset(event.stream_id)
-            case h2.events.WindowUpdated():
-                self._table.wake(event.stream_id)
             case h2.events.RemoteSettingsChanged():
                 self._table.wake()
             case h2.events.ConnectionTerminated():

@@ -64,6 +64,9 @@ class Carrier(Protocol):
     def spend_window(self, stream_id: int, size_bytes: int) -> None:
         """Bytes were sent on a stream."""
 
+    def wait(self, lane: "Lane") -> None:
+        """A lane holds output that may not leave now: `Lane.window_opened` once it may."""
+
     def end_stream(self, stream_id: int) -> None:
         """Say that our side of a stream is done."""
 
@@ -151,6 +154,11 @@ class Lane:
         )
 
     @property
+    def holds(self) -> bool:
+        """Whether there is output that waits for a window, or for the socket."""
+        return bool(self._held)
+
+    @property
     def is_empty(self) -> bool:
         """Whether everything that was written has left."""
         return self._open and not self._held
@@ -192,7 +200,9 @@ class Lane:
             return
         if self._held:
             self._send_held()
-        if self._ending and not self._held:
+        if self._held:
+            self._connection.wait(self)
+        elif self._ending:
             self.ended = True
             self._connection.end_stream(self.stream_id)
             self.moved()

@@ -108,13 +108,8 @@ class StreamTable:
 
     # ── go on ──
 
-    def wake(self, stream_id: int | None = None) -> None:
-        """The peer's window of a stream, or of the connection, or the socket, takes more."""
-        if stream_id:
-            stream = self.streams.get(stream_id)
-            if stream is not None:
-                stream.lane.window_opened()
-            return
+    def wake(self) -> None:
+        """The socket takes more, or SETTINGS have opened any window: ask every stream."""
         # Each in its turn is the first: one stream could take all that there is every time.
         streams = list(self.streams.values())
         self._first = (self._first + 1) % max(1, len(streams))

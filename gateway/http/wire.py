@@ -11,13 +11,15 @@ Source: RFC 9113 §5.2, §6.9.
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import Callable
 
 import h2.exceptions
 from h2.errors import ErrorCodes
+from h2.stream import H2Stream
 
-from gateway.http.credit import Credit
-from gateway.http.h2core import H2Options, goaway, new_h2, window_update
+from gateway.http.credit import WINDOW_MAX, Credit
+from gateway.http.h2core import H2Core, H2Options, goaway, new_h2, window_update
 from gateway.http.lanes import Lane, end_of_stream
 from gateway.http.output import Output
 
@@ -40,6 +42,8 @@ class Wire:
         """of DATA that came, on any stream, and is not done with"""
         self._credit = Credit(options.connection_window_bytes)
         self._credits_strays = True
+        # Lanes whose own window is open: who came first is served first.
+        self._waiting: OrderedDict[Lane, None] = OrderedDict()
 
     def flush(self) -> None:
         """Send what h2 has ready."""
@@ -70,6 +74,7 @@ class Wire:
 
     def give_back(self, lane: Lane) -> None:
         """A lane is over: what it had not done with counts as done, for the connection."""
+        self._waiting.pop(lane, None)
         undone_bytes = lane.undone_bytes
         self.waiting_bytes -= undone_bytes
         if lane.credit.gives:
@@ -108,6 +113,40 @@ class Wire:
         """Bytes were sent on a stream."""
         self.h2.streams[stream_id].outbound_flow_control_window -= size_bytes
         self.h2.outbound_flow_control_window -= size_bytes
+
+    def raise_window(self, stream_id: int, increment: int) -> bool:
+        """WINDOW_UPDATE for a stream that is open, or for the connection (0).
+
+        False: nothing was done, it is for h2 to say what is wrong. Past h2, because a client may
+        well send two for each frame that it gets.
+        """
+        window: H2Core | H2Stream | None = self.h2.streams.get(stream_id) if stream_id else self.h2
+        if window is None or increment > WINDOW_MAX:
+            return False
+        if window.outbound_flow_control_window + increment > WINDOW_MAX:
+            return False
+        window.outbound_flow_control_window += increment
+        return True
+
+    def wait(self, lane: Lane) -> None:
+        """A lane holds output: `serve` lets it go on.
+
+        One whose own window is shut does not wait here: the peer opens that one by its number.
+        """
+        state = self.h2.streams.get(lane.stream_id)
+        if state is not None and state.outbound_flow_control_window > 0:
+            self._waiting[lane] = None
+
+    def serve(self) -> None:
+        """Windows may have opened: lanes that wait go on, each in its turn, as far as they reach.
+
+        It costs by the lanes that move, not by those that there are.
+        """
+        for _ in range(len(self._waiting)):
+            if self.h2.outbound_flow_control_window <= 0 or not self.output.room_bytes:
+                return
+            lane, _ = self._waiting.popitem(last=False)
+            lane.window_opened()
 
     # ── frames ──
 

@@ -6,10 +6,11 @@ queries. Must never know: HTTP, how a warehouse answers, how the spool keeps its
 | module | |
 | --- | --- |
 | ``service`` | what a text is, who is live, how a query is closed |
-| ``pull``, ``values`` | a warehouse's result, passed on with declared types |
+| ``pull``, ``running_pull``, ``options``, ``values`` | a warehouse's result, with declared types |
 | ``push_options``, ``start`` | what a push query asks for, and where in the log it begins |
 | ``push``, ``mailbox`` | one subscription: what it has, what waits for it, when it ends |
 | ``feed``, ``standing`` | one statement over the log for all who ask the same |
 | ``evaluations`` | blocks of the log, evaluated off the event loop |
+| ``own_streams`` | streams of the gateway's own: ``headrace_tasks`` |
 | ``places`` | where in an entry of the log one stands |
 """
