@@ -199,6 +199,8 @@ class FrameWalk:
         return collected
 
     def _flush(self) -> None:
+        if not self._collected:
+            return
         for stream_id, collected in self._collected.items():
             payload = b"".join(collected.slices)
             self._out.append(

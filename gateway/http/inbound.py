@@ -165,12 +165,13 @@ class Inbound:
     # ── all other frames ──
 
     async def _receive_frame(self, frame: OtherFrame) -> None:
-        if frame.kind in (HEADERS, CONTINUATION):
+        kind = frame.kind
+        if kind in (HEADERS, CONTINUATION):
             self._headers_open = not frame.raw[4] & END_HEADERS
-        elif frame.kind in (SETTINGS, PING) and self._controls.exceeded(self._watch.active_at):
+        elif kind in (SETTINGS, PING) and self._controls.exceeded(self._watch.active_at):
             await self._end(ErrorCodes.ENHANCE_YOUR_CALM)
             return
-        elif not self._headers_open and await self._is_handled_here(frame):
+        elif not self._headers_open and await self._is_handled_here(kind, frame.raw):
             return
         try:
             events = self._wire.h2.receive_data(frame.raw)
@@ -185,15 +186,17 @@ class Inbound:
             await self._handle_event(event)
         self._wire.flush()
 
-    async def _is_handled_here(self, frame: OtherFrame) -> bool:
+    async def _is_handled_here(self, kind: int, raw: bytes) -> bool:
         """WINDOW_UPDATE past h2, and what it would end a connection on that can go on."""
-        payload = frame.raw[HEADER_BYTES:]
-        stream_id = int.from_bytes(frame.raw[5:HEADER_BYTES]) & 0x7FFFFFFF
-        if frame.kind == GOAWAY and not stream_id and payload[4:8] == bytes(4):
+        if kind not in (GOAWAY, WINDOW_UPDATE):
+            return False
+        payload = raw[HEADER_BYTES:]
+        stream_id = int.from_bytes(raw[5:HEADER_BYTES]) & 0x7FFFFFFF
+        if kind == GOAWAY and not stream_id and payload[4:8] == bytes(4):
             # The peer opens no more streams; those that are open go on.
             self._left()
             return True
-        if frame.kind == WINDOW_UPDATE and len(payload) == WINDOW_UPDATE_BYTES:
+        if kind == WINDOW_UPDATE and len(payload) == WINDOW_UPDATE_BYTES:
             return await self._window_update(stream_id, int.from_bytes(payload))
         return False
 

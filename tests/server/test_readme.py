@@ -26,13 +26,17 @@ def run(block: str, gateway: GatewayProcess) -> str:
 
 
 def test_the_commands_of_the_readme_do_what_it_says(gateway: GatewayProcess) -> None:
-    declared, inserted, queried = (run(block, gateway) for block in BLOCKS)
+    declared, inserted, queried, on_channel = (run(block, gateway) for block in BLOCKS)
     assert '"status":"SUCCESS"' in declared
     assert inserted == '{"status":"ok","seq":0}\n{"status":"ok","seq":1}\n'
     assert inserted in README
     assert '["first",1]' in queried
     assert '["second",1]' in queried
     assert queried.endswith('[2,"second"]\n')
+    assert "headrace-next-offset: 0" in on_channel
+    assert on_channel.endswith('{"status":"ok","seq":0}\n')
+    again = run(BLOCKS[3], gateway)
+    assert again.endswith('{"status":"ok","seq":0,"duplicate":true}\n')
 
 
 @pytest.mark.parametrize("name", re.findall(r"`((?:http|ingest|query)\.\w+)`", README))
