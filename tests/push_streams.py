@@ -66,7 +66,7 @@ def error_of(stream: Stream) -> dict[str, Any]:
     return found
 
 
-def read_rows(stream: Stream, count: int) -> list[Any]:
+def read_rows(stream: Stream, count: int, within_s: float = 20.0) -> list[Any]:
     """Wait for so many rows, and for the token behind them."""
 
     looked_at = -1
@@ -79,7 +79,7 @@ def read_rows(stream: Stream, count: int) -> list[Any]:
         looked_at = len(stream.frames)
         return len(rows_of(stream)) >= count
 
-    stream.peer.read_until(lambda: came() or stream.over, 20.0, f"{count} rows")
+    stream.peer.read_until(lambda: came() or stream.over, within_s, f"{count} rows")
     assert len(rows_of(stream)) >= count, stream.body[-2000:]
     return rows_of(stream)
 
