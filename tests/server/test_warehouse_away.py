@@ -14,6 +14,7 @@ from tests.gateways import GatewayProcess, gateway_process
 from tests.server.ksqldb import (
     COLUMNS,
     acks,
+    arguments_line,
     ask,
     insert,
     json_lines,
@@ -57,6 +58,48 @@ def test_rows_are_taken_and_acked_as_spooled_and_readiness_stays_green(
         assert health["details"]["warehouse"]["unreachableSinceMs"] > 0
         assert ask(peer, "GET", "/chc/ready").status == 200
         assert insert(peer, NAME, numbered(100, 101), ack="spooled") == acks(0, 1)
+
+
+FULL = {
+    "HTTP__ROW_LIMIT_BYTES": 5_000,
+    "INGEST__BATCH_BYTES_MAX": 5_000,
+    "INGEST__SPOOL_LIMIT_BYTES": 5_000,
+    "INGEST__STALL_S": 0.5,
+}
+OLD = {"INGEST__SPOOL_AGE_LIMIT_S": 0.5, "INGEST__STALL_S": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"), [(FULL, "ingest.spool_limit_bytes"), (OLD, "ingest.spool_age_limit_s")]
+)
+def test_a_spool_without_room_holds_streams_back_and_then_says_which_limit_it_was(
+    gateway: GatewayProcess, settings: dict[str, object], key: str
+) -> None:
+    gateway.stop()
+    gateway.settings.update(settings)
+    gateway.start()
+    with gateway.peer() as peer:
+        stream = open_inserts(peer, NAME, ack="spooled", channel="edge-7")
+        stream.send(json_lines(numbered(0, 1)))
+        peer.read_until(lambda: len(records(stream)) == 1, what="the first ack")
+        sent = 1
+        while _health(gateway)["isHealthy"]:
+            stream.send(json_lines(numbered(sent, sent + 10)))
+            sent += 10
+        # There is no room from here on: these wait, and then the stream ends.
+        stream.send(json_lines(numbered(sent, sent + 10)))
+        stream.read_to_end()
+        *acked, last = records(stream)
+        assert acked == acks(0, len(acked))
+        assert (last["seq"], last["error_code"]) == (len(acked), 42900)
+        assert key in last["message"]
+        assert _offset(gateway) == len(acked)
+        refused = ask(peer, "POST", "/inserts-stream", arguments_line(NAME))
+        assert (refused.status, refused.document["error_code"]) == (429, 42900)
+        assert key in refused.document["message"]
+        ready = ask(peer, "GET", "/chc/ready")
+        assert ready.status == 503
+        assert key in ready.document["message"]
 
 
 def test_a_drain_tells_open_streams_that_their_rows_are_on_disk_and_ends(
