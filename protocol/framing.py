@@ -28,14 +28,19 @@ class LineBuffer:
 
     def __init__(self, line_limit_bytes: int) -> None:
         self._limit_bytes = line_limit_bytes
-        self._tail: list[bytes] = []
-        self._tail_bytes = 0
+        # One piece, not a list of them: a byte at a time, each would take forty.
+        self._tail = bytearray()
         self._dropping = False
 
     @property
     def unfinished(self) -> bytes:
         """What has come of a line whose newline has not."""
-        return b"".join(self._tail)
+        return bytes(self._tail)
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """How long `unfinished` is."""
+        return len(self._tail)
 
     def feed(self, data: bytes) -> bytes:
         """Add ``data``; return all lines it finishes as one block, b"" if none.
@@ -47,36 +52,31 @@ class LineBuffer:
             data = data[self._end_of_dropped(data) :]
         cut = data.rfind(b"\n") + 1
         if not cut:
-            self._keep(data)
+            self._tail += data
             return b""
-        block = b"".join((*self._tail, data[:cut])) if self._tail else data[:cut]
+        block = b"".join((self._tail, data[:cut])) if self._tail else data[:cut]
         self._tail.clear()
-        self._tail_bytes = 0
-        if cut < len(data):
-            self._tail.append(data[cut:])
-            self._tail_bytes = len(data) - cut
+        self._tail += data[cut:]
         return block
 
     def over_limit(self) -> bool:
         """Whether the unfinished line is over the limit already."""
-        return self._tail_bytes > self._limit_bytes
+        return len(self._tail) > self._limit_bytes
 
     def drop_line(self) -> bytes:
         """Pass over the unfinished line: the rest of it is dropped as it comes, up to its newline.
 
         Returns how it starts, as much of it as the limit allows.
         """
-        start = self.unfinished[: self._limit_bytes]
+        start = bytes(self._tail[: self._limit_bytes])
         self._tail.clear()
-        self._tail_bytes = 0
         self._dropping = True
         return start
 
     def finish(self) -> bytes:
         """The body has ended: a last line without newline counts as a line."""
-        rest = b"".join(self._tail)
+        rest = self.unfinished
         self._tail.clear()
-        self._tail_bytes = 0
         self._dropping = False
         return rest + b"\n" if rest else b""
 
@@ -84,12 +84,6 @@ class LineBuffer:
         end = data.find(b"\n") + 1
         self._dropping = not end
         return end or len(data)
-
-    def _keep(self, data: bytes) -> None:
-        if not data:
-            return
-        self._tail.append(data)
-        self._tail_bytes += len(data)
 
 
 class Framing(StrEnum):

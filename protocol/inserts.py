@@ -90,6 +90,11 @@ class InsertsStream:
 
     # ── the request ──
 
+    @property
+    def unfinished_bytes(self) -> int:
+        """Kept of a line whose newline has not come: up to a row's limit."""
+        return self._received.lines.unfinished_bytes
+
     def receive_data(self, data: bytes, arrival_ms: int) -> list[InsertEvent]:
         """Take bytes of the body; return the rows they complete.
 

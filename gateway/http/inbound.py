@@ -141,7 +141,10 @@ class Inbound:
         early_max = max(options.overrun_max_bytes, options.stream_window_bytes)
         if not stream.answered and lane.undone_bytes > early_max:
             return ErrorCodes.ENHANCE_YOUR_CALM
-        if self._wire.waiting_bytes > options.connection_window_bytes + options.overrun_max_bytes:
+        # What is kept without holding its sender back (the start of a long row, a body that is read
+        # whole) is the fault of many streams at once: one alone has limits of its own.
+        waiting_bytes = self._wire.waiting_bytes - lane.kept_bytes
+        if waiting_bytes > options.connection_window_bytes + options.overrun_max_bytes:
             return ErrorCodes.ENHANCE_YOUR_CALM
         return None
 

@@ -95,6 +95,11 @@ class InsertSession:
         """Rows that were taken and are not on disk yet."""
         return self._way_in.waiting_bytes if self._way_in is not None else 0
 
+    @property
+    def unfinished_bytes(self) -> int:
+        """Of a line that has begun: they are credited at once, or it could not be finished."""
+        return self.stream.unfinished_bytes
+
     def receive(self, data: bytes) -> None:
         """Take bytes of the body. Raises `BadRequest` while the arguments are awaited."""
         self._uncredited_bytes += len(data)

@@ -73,6 +73,9 @@ class Carrier(Protocol):
     def give_credit(self, lane: "Lane", flow_bytes: int) -> None:
         """Bytes of a lane are done with."""
 
+    def keep(self, more_bytes: int) -> None:
+        """So many more bytes are kept by a lane's sink that were done with; fewer if below 0."""
+
 
 class Lane:
     """One stream of a connection."""
@@ -96,6 +99,7 @@ class Lane:
         self._ending = False
         self._open = False
         self._undone_bytes = 0
+        self._kept_bytes = 0
 
     # ── inbound ──
 
@@ -133,10 +137,24 @@ class Lane:
             self._undone_bytes -= flow_bytes
             self._connection.give_credit(self, flow_bytes)
 
+    def keep(self, kept_bytes: int) -> None:
+        """So many bytes are in memory although they are done with: credit let the rest come.
+
+        They count towards what waits on the connection, as all that is not done with does.
+        """
+        if not self.closed and kept_bytes != self._kept_bytes:
+            self._connection.keep(kept_bytes - self._kept_bytes)
+            self._kept_bytes = kept_bytes
+
     @property
     def undone_bytes(self) -> int:
         """Bytes that came and are not done with."""
         return self._undone_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """See `keep`."""
+        return self._kept_bytes
 
     def owes(self) -> bool:
         """See `LaneSink.owes`."""

@@ -114,6 +114,7 @@ class InsertRider:
             if not frames:
                 break
             lane.write(frames)
+        lane.keep(self._session.unfinished_bytes)
         self._give_credit()
         if stream.ended and not stream.has_frames:
             self._finished.set()
@@ -146,7 +147,7 @@ class QueryRider:
     def __init__(self, lane: Lane, *, body_limit_bytes: int) -> None:
         self._lane = lane
         self._body_limit_bytes = body_limit_bytes
-        self._body: list[bytes] = []
+        self._body = bytearray()
         self._body_bytes = 0
         self._whole: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
@@ -183,15 +184,18 @@ class QueryRider:
         if self._body_bytes > self._body_limit_bytes:
             self._refuse(BodyTooLarge("The request body is larger than http.body_limit_bytes"))
             self._body.clear()
+            self._lane.keep(0)
         elif not self._whole.done():
-            self._body.append(data)
+            self._body += data
+            self._lane.keep(self._body_bytes)
         self._lane.done(len(data))
 
     def receive_end(self) -> None:
         """See `gateway.http.lanes.LaneSink`."""
         if not self._whole.done():
-            self._whole.set_result(b"".join(self._body))
+            self._whole.set_result(bytes(self._body))
         self._body.clear()
+        self._lane.keep(0)
 
     def room(self) -> None:
         """See `gateway.http.lanes.LaneSink`."""

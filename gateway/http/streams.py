@@ -42,7 +42,11 @@ class Stream:
 
 
 class BodyPump:
-    """Carries a request's body to its application; gives credit for what the application took."""
+    """Carries a request's body to its application; gives credit for what the application took.
+
+    A request's body is read whole before it is answered, so all of it counts as kept; what comes
+    over a WebSocket is not.
+    """
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -51,6 +55,8 @@ class BodyPump:
 
     def receive(self, data: bytes) -> None:
         """See `gateway.http.lanes.LaneSink`."""
+        if isinstance(self._stream.asgi, HTTPStream):
+            self._stream.lane.keep(self._stream.received_bytes)
         self._put(Body(stream_id=self._stream.id, data=data))
 
     def receive_end(self) -> None:

@@ -39,7 +39,7 @@ class Wire:
         self.closed = False
         """the connection is over, or ends now"""
         self.waiting_bytes = 0
-        """of DATA that came, on any stream, and is not done with"""
+        """of DATA that came, on any stream, and is not done with, or is kept all the same"""
         self._credit = Credit(options.connection_window_bytes)
         self._credits_strays = True
         # Lanes whose own window is open: who came first is served first.
@@ -72,11 +72,15 @@ class Wire:
             self.output.write([window_update(lane.stream_id, increment)])
         self._give(flow_bytes)
 
+    def keep(self, more_bytes: int) -> None:
+        """A lane's sink keeps more of what it has credited, or less."""
+        self.waiting_bytes += more_bytes
+
     def give_back(self, lane: Lane) -> None:
         """A lane is over: what it had not done with counts as done, for the connection."""
         self._waiting.pop(lane, None)
         undone_bytes = lane.undone_bytes
-        self.waiting_bytes -= undone_bytes
+        self.waiting_bytes -= undone_bytes + lane.kept_bytes
         if lane.credit.gives:
             self._give(undone_bytes)
 

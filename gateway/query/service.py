@@ -54,7 +54,7 @@ class QueryService:
         self._feed = Feed(logs, self._evaluations)
         self._own = OwnStreams(own_streams, self._evaluations)
         self._live: dict[str, RunningPush] = {}
-        self._statements: dict[tuple[str, str], tuple[Source, PushQuery]] = {}
+        self._statements: dict[tuple[str, str], tuple[Source, asyncio.Future[PushQuery]]] = {}
 
     async def start(self, arguments: QueryArguments) -> RunningQuery:
         """See `gateway.seams.Queries`."""
@@ -119,35 +119,44 @@ class QueryService:
         options = push_options(arguments)
         own = self._own.find(query.source_text)
         source, feed = own or (await self._sources.resolve(query.source_text), self._feed)
+        self._require_room()
         push = await self._compiled(query.sql, source)
         log = feed.logs[options.level]
         binding = TokenBinding(
             log_id=log.log_id, level=log.level.value, source=source.name, statement=push.key
         )
         start = await (find_own_start if own else find_start)(options, log, binding)
+        self._require_room()
+        running = RunningPush(push, query.sql, source, start, feed, self._push_limits, self._ended)
+        self._live[running.id] = running
+        return running
+
+    def _require_room(self) -> None:
         if len(self._live) >= self._push_queries_max:
             raise TooManyPushQueries(
                 f"Maximum number of push queries exceeded: {len(self._live)} are live, and "
                 "query.push_queries_max allows no more"
             )
-        running = RunningPush(push, query.sql, source, start, feed, self._push_limits, self._ended)
-        self._live[running.id] = running
-        return running
 
     async def _compiled(self, sql: str, source: Source) -> PushQuery:
-        """The compiled statement; the same text over the same source is compiled once."""
+        """The compiled statement; the same text over the same source is compiled once.
+
+        Who asks while it is being compiled waits for the same.
+        """
         known = self._statements.get((sql, source.name))
-        if known is not None and known[0] == source:
-            return known[1]
-        try:
+        if known is None or known[0] != source:
             # Tens of milliseconds of parsing: not on the event loop.
-            push = await asyncio.to_thread(compile_push, sql, source)
+            work = asyncio.ensure_future(asyncio.to_thread(compile_push, sql, source))
+            while len(self._statements) >= STATEMENTS_KEPT:
+                del self._statements[next(iter(self._statements))]
+            known = self._statements[sql, source.name] = (source, work)
+        try:
+            # One who gives up does not take it away from the others.
+            return await asyncio.shield(known[1])
         except QueryRefused as refused:
+            if self._statements.get((sql, source.name)) is known:
+                del self._statements[sql, source.name]
             raise BadStatement(str(refused), sql) from refused
-        while len(self._statements) >= STATEMENTS_KEPT:
-            del self._statements[next(iter(self._statements))]
-        self._statements[sql, source.name] = (source, push)
-        return push
 
     def _ended(self, query: RunningPush) -> None:
         self._live.pop(query.id, None)

@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.bench.compare import Bar, Sample, Verdict, alternate, judge
 from tests.bench.druid import DirectInsert
+from tests.bench.fanout import fanout
 from tests.bench.options import Options
 from tests.bench.processes import (
     Gateway,
@@ -182,5 +183,6 @@ SUITES: dict[str, Callable[[Options], list[Verdict]]] = {
     "embedded": embedded,
     "druid": druid,
     "pull": pull,
+    "fanout": fanout,
     "transport": transport,
 }

@@ -17,7 +17,7 @@ from gateway.seams import (
     WarehouseQuery,
 )
 
-DEADLINE_S = 120.0
+DEADLINE_S = 180.0
 """Longer than any batch takes: a test that waits so long has failed."""
 
 
@@ -72,11 +72,17 @@ async def stored(warehouse: Warehouse, spec: InsertSpec, raw: bytes) -> Submissi
     state = await final_state(warehouse, batch.task_id)
     if state is TaskState.FAILED:
         raise AssertionError(await warehouse.failure(batch.task_id))
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            if await warehouse.queryable(spec.datasource, batch.batch_id, batch.rows):
-                return batch
-            await asyncio.sleep(0.05)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                if await warehouse.queryable(spec.datasource, batch.batch_id, batch.rows):
+                    return batch
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        segments = f"SELECT * FROM sys.segments WHERE datasource = '{spec.datasource}'"
+        there = await warehouse.count(spec.datasource, batch.batch_id)
+        known = await values(warehouse, segments)
+        raise AssertionError(f"{there} rows are published and not seen: {known}") from None
 
 
 def ident(name: str) -> str:

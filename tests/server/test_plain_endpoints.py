@@ -123,14 +123,15 @@ def test_no_body_makes_an_endpoint_fail_without_a_reason(
 # ── HTTP/1.1 ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_inserts_need_http2(http1: http.client.HTTPConnection) -> None:
-    for path in ("/inserts-stream", "/insert-stream"):
-        http1.request("POST", path, body=arguments_line("s"))
-        response = http1.getresponse()
-        document = json.loads(response.read())
-        assert (response.status, document["error_code"]) == (400, 40004)
-        assert document["message"] == "This endpoint is only available when using HTTP2"
-        assert response.headers["content-type"] == "application/json"
+@pytest.mark.parametrize("path", ["/inserts-stream", "/insert-stream"])
+def test_inserts_need_http2(http1: http.client.HTTPConnection, path: str) -> None:
+    """One request a connection: with a body that was not read, it is closed after the answer."""
+    http1.request("POST", path, body=arguments_line("s"))
+    response = http1.getresponse()
+    document = json.loads(response.read())
+    assert (response.status, document["error_code"]) == (400, 40004)
+    assert document["message"] == "This endpoint is only available when using HTTP2"
+    assert response.headers["content-type"] == "application/json"
 
 
 def test_everything_else_is_served_on_http1_too(

@@ -349,11 +349,19 @@ class FaultyWarehouse:
             raise WarehouseUnreachable("it did not fail")
         return task.failure
 
+    def outlive(self) -> None:
+        """The gateway has died: who comes after it knows nothing of what still travels."""
+        self._unforeseen.update(self.travelling)
+
     def _running(self) -> int:
         return sum(task.state is TaskState.RUNNING for task in self.tasks.values())
 
     def _unforeseen_running(self) -> int:
-        return sum(self.tasks[task_id].state is TaskState.RUNNING for task_id in self._unforeseen)
+        return sum(
+            self.tasks[task_id].state is TaskState.RUNNING
+            for task_id in self._unforeseen
+            if task_id in self.tasks
+        )
 
     def _free(self) -> int:
         if self.faults.busy:

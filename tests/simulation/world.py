@@ -120,6 +120,7 @@ class World:
         assert self._opening is not None
         self._opening.cancel()
         self._process.crash()
+        self.warehouse.outlive()
         self._remember(self._process)
         self._process = None
         for client in self.clients:

@@ -36,6 +36,7 @@ class Carrier:
         self.window = window
         self.ends = 0
         self.credited = 0
+        self.kept = 0
 
     def outbound_window(self, stream_id: int) -> int:
         """See `gateway.http.lanes.Carrier`."""
@@ -57,6 +58,10 @@ class Carrier:
     def give_credit(self, lane: Lane, flow_bytes: int) -> None:
         """See `gateway.http.lanes.Carrier`."""
         self.credited += flow_bytes
+
+    def keep(self, more_bytes: int) -> None:
+        """See `gateway.http.lanes.Carrier`."""
+        self.kept += more_bytes
 
     def frames(self) -> list[bytes]:
         """Payloads of the DATA frames that left."""
