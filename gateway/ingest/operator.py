@@ -1,6 +1,8 @@
 """The operator's door to batches that cannot go on. Implements `gateway.seams.Batches`.
 
-Law: nothing is given up silently. What the operator drops goes to the dead letters row by row.
+Laws:
+1. Nothing is given up silently. What the operator drops goes to the dead letters row by row.
+2. A batch of which rows are in the warehouse, or may still come, is not tried again nor dropped.
 """
 
 import asyncio
@@ -13,8 +15,8 @@ from gateway.ingest.entries import BatchRecord, DeadLetter
 from gateway.ingest.parts import CommitterParts
 from gateway.ingest.spool import SpoolFile
 from gateway.ingest.writer import LETTERS_FULL, SpoolFailed
-from gateway.seams import BatchView
-from protocol.errors import BadRequest, NotFound, SpoolAway
+from gateway.seams import BatchView, TaskState, WarehouseUnreachable
+from protocol.errors import BadRequest, NotFound, SpoolAway, WarehouseAway
 
 ROWS_PER_STEP = 2000
 """Rows of a dropped batch that one transaction buries: streams do not wait long for the disk."""
@@ -52,6 +54,7 @@ class OperatorBatches:
     async def retry(self, batch_id: str) -> None:
         """See `gateway.seams.Batches`."""
         with self._resolving(batch_id) as batch:
+            await self._require_absent(batch)
             await self._committer.retry(batch)
 
     async def accept(self, batch_id: str) -> None:
@@ -62,6 +65,7 @@ class OperatorBatches:
     async def drop(self, batch_id: str) -> None:
         """See `gateway.seams.Batches`."""
         with self._resolving(batch_id) as batch:
+            await self._require_absent(batch)
             try:
                 await self._bury(batch)
                 now_ms = int(time.time() * 1000)
@@ -83,6 +87,27 @@ class OperatorBatches:
         if waiting[batch_id].number in self._busy:
             raise BadRequest(f"Batch {batch_id} is being resolved")
         return _Resolving(self._busy, waiting[batch_id])
+
+    async def _require_absent(self, batch: BatchRecord) -> None:
+        """Rows that are there, or still may come, would be there twice."""
+        warehouse, queues = (
+            self._parts.warehouse,
+            await asyncio.to_thread(self._parts.reader.queues),
+        )
+        datasource = next(queue.spec.datasource for queue in queues if queue.id == batch.queue)
+        try:
+            states = await warehouse.statuses([batch.task_id])
+            count = await warehouse.count(datasource, batch.id)
+        except WarehouseUnreachable as lost:
+            raise WarehouseAway(f"Nobody says what became of batch {batch.id}: {lost}") from lost
+        if states.get(batch.task_id) is TaskState.RUNNING:
+            raise BadRequest(f"Task {batch.task_id} still runs: wait for its end, or shut it down")
+        if count:
+            raise BadRequest(
+                f"{count} of {batch.rows} rows of batch {batch.id} are in datasource {datasource}, "
+                "and would be there twice. Accept the batch, or remove them first: they have "
+                f"\"_batch\" = '{batch.id}'"
+            )
 
     async def _bury(self, batch: BatchRecord) -> None:
         """Each row to the dead letters, in steps: a row that is there already stays as it is."""

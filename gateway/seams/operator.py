@@ -80,12 +80,11 @@ class Batches(Protocol):
         """Every batch that is not committed, in the order of sealing."""
 
     async def retry(self, batch_id: str) -> None:
-        """Try a HELD or FAILED batch again, under the next attempt's task id: the operator has
-        seen to what was wrong, and to rows of it that were there. Raises
-        `protocol.errors.KsqlError` if there is no such batch."""
+        """Try a HELD or FAILED batch again, under the next attempt's task id. Raises
+        `protocol.errors.KsqlError` if there is no such batch, or if rows of it are there."""
 
     async def accept(self, batch_id: str) -> None:
         """Take a HELD or FAILED batch for committed: the operator has seen its rows."""
 
     async def drop(self, batch_id: str) -> None:
-        """Give a HELD or FAILED batch up: its rows go to the dead letters."""
+        """Give a HELD or FAILED batch up: its rows go to the dead letters. Raises as `retry`."""

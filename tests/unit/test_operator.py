@@ -8,8 +8,8 @@ import pytest
 from gateway.ingest import operator
 from gateway.ingest.batches import BatchState
 from gateway.ingest.log import SpoolLog
-from gateway.seams import AckLevel
-from protocol.errors import BadRequest, NotFound, SpoolAway
+from gateway.seams import AckLevel, TaskState
+from protocol.errors import BadRequest, NotFound, SpoolAway, WarehouseAway
 from tests.fakes import Changes, Outcome, Plan, RecordingSink, Reply, ScriptedWarehouse
 from tests.ingest_house import LIMITS, House, house, lines, refusing_disk
 from tests.on_channels import on, send, where
@@ -34,6 +34,8 @@ async def stuck(made: House, rows: int = 3) -> tuple[str, RecordingSink]:
     sink = await send(made, 0, rows)
     await made.changes.until(lambda: bool(made.committer.held))
     await made.until_idle()
+    # As the operator would: what was there of it is removed before anything is decided.
+    made.warehouse.published.clear()
     return made.committer.held[0].id, sink
 
 
@@ -135,6 +137,31 @@ async def test_a_batch_that_is_tried_again_waits_for_a_slot(tmp_path: Path) -> N
         assert warehouse.rows == lines(0, 3).splitlines()
 
 
+@pytest.mark.parametrize("decision", ["retry", "drop"])
+async def test_a_batch_of_which_rows_are_or_may_come_is_not_tried_again_nor_given_up(
+    tmp_path: Path, decision: str
+) -> None:
+    warehouse = scripted(HALF)
+    async with house(tmp_path / "spool.db", warehouse) as made:
+        batch_id, _ = await stuck(made)
+        warehouse.published["ds", batch_id] = lines(0, 1).splitlines()
+        with pytest.raises(BadRequest, match=r"1 of 3 rows .* would be there twice") as refused:
+            await decide(made, decision, batch_id)
+        assert f"\"_batch\" = '{batch_id}'" in refused.value.message
+        warehouse.published.clear()
+        warehouse.outages = 1
+        with pytest.raises(WarehouseAway, match="nobody answers"):
+            await decide(made, decision, batch_id)
+        task = warehouse.tasks[batch_id]
+        task.state, task.running_asks = TaskState.RUNNING, 10**9
+        with pytest.raises(BadRequest, match=f"Task {batch_id} still runs"):
+            await decide(made, decision, batch_id)
+        task.state = TaskState.FAILED
+        await decide(made, decision, batch_id)
+        await made.until_idle()
+        assert made.committer.held == []
+
+
 # ── taken for committed ──────────────────────────────────────────────────────────────────────
 
 
@@ -225,6 +252,7 @@ async def test_a_row_that_was_cut_out_before_is_not_buried_twice(tmp_path: Path)
         (held,) = made.committer.held
         (cut,) = await made.room.dead_letters.find()
         await made.room.dead_letters.drop(cut.id)
+        warehouse.published.clear()
         await made.room.batches.drop(held.id)
         views = await made.room.dead_letters.find(state="all")
         assert [(view.line, view.code, view.state) for view in views] == [
