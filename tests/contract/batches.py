@@ -1,8 +1,9 @@
 """What contract tests share: batches, submissions, waiting, and results as values."""
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from gateway.seams import (
     TaskState,
     Warehouse,
     WarehouseQuery,
+    WarehouseUnreachable,
 )
 
 DEADLINE_S = 180.0
@@ -65,6 +67,14 @@ async def final_state(warehouse: Warehouse, task_id: str) -> TaskState:
             await asyncio.sleep(0.02)
 
 
+LOOK_ANEW: list[Callable[[], None]] = []
+"""What makes a warehouse look at its published rows anew; the fixture of a real Druid fills it.
+
+Druid 27 was seen to have a segment loaded and not show it, for minutes, until what serves it was
+restarted. That is its own fault and not what is tested here.
+"""
+
+
 async def stored(warehouse: Warehouse, spec: InsertSpec, raw: bytes) -> Submission:
     """Submit a batch that must succeed, and wait until a SELECT sees it."""
     batch = submission(spec, raw)
@@ -72,17 +82,27 @@ async def stored(warehouse: Warehouse, spec: InsertSpec, raw: bytes) -> Submissi
     state = await final_state(warehouse, batch.task_id)
     if state is TaskState.FAILED:
         raise AssertionError(await warehouse.failure(batch.task_id))
-    try:
-        async with asyncio.timeout(DEADLINE_S):
+    if await _is_seen(warehouse, batch):
+        return batch
+    for look in LOOK_ANEW:
+        await asyncio.to_thread(look)
+    if await _is_seen(warehouse, batch):
+        return batch
+    there = await warehouse.count(spec.datasource, batch.batch_id)
+    segments = f"SELECT * FROM sys.segments WHERE datasource = '{spec.datasource}'"
+    known = await values(warehouse, segments)
+    raise AssertionError(f"{there} rows are published and not seen: {known}")
+
+
+async def _is_seen(warehouse: Warehouse, batch: Submission) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DEADLINE_S / 2):
             while True:
-                if await warehouse.queryable(spec.datasource, batch.batch_id, batch.rows):
-                    return batch
+                with contextlib.suppress(WarehouseUnreachable):
+                    if await warehouse.queryable(batch.spec.datasource, batch.batch_id, batch.rows):
+                        return True
                 await asyncio.sleep(0.05)
-    except TimeoutError:
-        segments = f"SELECT * FROM sys.segments WHERE datasource = '{spec.datasource}'"
-        there = await warehouse.count(spec.datasource, batch.batch_id)
-        known = await values(warehouse, segments)
-        raise AssertionError(f"{there} rows are published and not seen: {known}") from None
+    return False
 
 
 def ident(name: str) -> str:

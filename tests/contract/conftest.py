@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -13,13 +14,17 @@ from cluster import Cluster
 
 from gateway.seams import Warehouse
 from gateway.warehouse.embedded import EmbeddedWarehouse
+from tests.contract.batches import LOOK_ANEW
 from tests.contract.druid_fixture import opened_druid
+from tests.crash.druid import look_anew
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def druid_warehouse(druid: Cluster) -> AsyncIterator[Warehouse]:
+    LOOK_ANEW.append(partial(look_anew, druid))
     async with opened_druid(druid.router) as opened:
         yield opened
+    LOOK_ANEW.clear()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -100,6 +100,14 @@ class DruidFaults:
             await asyncio.sleep(step.for_s)
 
 
+def look_anew(cluster: Cluster) -> None:
+    """Restart what serves segments: they are announced again, all that are published."""
+    for role in ("historical", "broker"):
+        cluster.kill(role)
+        cluster.restart(role)
+    cluster.wait_ready()
+
+
 async def run_druid(
     cluster: Cluster, folder: Path, kills: int, seed: int, say: Callable[[str], None]
 ) -> Report:
@@ -122,6 +130,7 @@ async def run_druid(
         say,
         outside=lambda: stored_in_druid(cluster.router, list(streams.values())),
         scene=lambda: tasks_in_druid(cluster.router),
+        renew=lambda: asyncio.to_thread(look_anew, cluster),
     )
     faults = DruidFaults(campaign, cluster, proxy)
     steps = druid_plan(kills, dice, startup_s=STARTUP_S)

@@ -37,6 +37,8 @@ class Report:
     duplicates: int = 0
     resent: int = 0
     cut: int = 0
+    renewed: int = 0
+    """times the warehouse's serving processes were restarted to show what is published"""
     """connections between gateway and Druid that were broken"""
     seconds: float = 0.0
 
@@ -75,7 +77,8 @@ class Report:
         """How it went, and all that is wrong."""
         lines = [
             f"{self.sessions:,} sessions, {self.resent:,} rows resent, {self.duplicates:,} acked "
-            f"as duplicates, {self.cut:,} connections to the warehouse cut, {self.seconds:.0f} s"
+            f"as duplicates, {self.cut:,} connections to the warehouse cut, "
+            f"{self.renewed} times made to look at its segments anew, {self.seconds:.0f} s"
         ]
         for place, verdict in (("", self.verdict), ("Druid itself: ", self.outside)):
             if verdict is None:
@@ -122,6 +125,7 @@ class Report:
             "resent": self.resent,
             "duplicates": self.duplicates,
             "cut": self.cut,
+            "renewed": self.renewed,
             "seconds": round(self.seconds, 1),
         }
 
