@@ -42,7 +42,7 @@ from gateway.query.options import is_context_property
 from gateway.query.pull import PullLimits
 from gateway.query.push import SubscriptionLimits
 from gateway.query.service import QueryService
-from gateway.seams import InsertSpec, OwnStream, Warehouse
+from gateway.seams import OwnStream, Warehouse
 from gateway.warehouse.druid.transport import DruidUrls
 from gateway.warehouse.druid.warehouse import DruidSettings, DruidWarehouse
 from gateway.warehouse.embedded import EmbeddedWarehouse
@@ -64,7 +64,11 @@ class Gateway:
     def __init__(self, config: Config, warehouse: Warehouse, spool: Path) -> None:
         self.config = config
         self.warehouse = warehouse
-        self.ingest = IngestRoom.at(spool, warehouse, _ingest_limits(config), self._check_row)
+        self.catalog = Catalog(
+            config.data_dir / "catalog.json", warehouse.columns, warehouse.datasources
+        )
+        check = row_check(self.catalog, config.http.row_limit_bytes)
+        self.ingest = IngestRoom.at(spool, warehouse, _ingest_limits(config), check)
         self.log = SpoolLog(self.ingest.reader)
         self.spooled_log = SpooledLog(self.ingest.reader)
         self.ingest.on_commit.append(self.log.grew)
@@ -72,9 +76,6 @@ class Gateway:
         self.open_streams = OpenStreams(ServerState.STARTING)
         self.died = asyncio.Event()
         """set when work in the background has died"""
-        self.catalog = Catalog(
-            config.data_dir / "catalog.json", warehouse.columns, warehouse.datasources
-        )
         self.queries = QueryService(
             warehouse=warehouse,
             sources=self.catalog,
@@ -110,12 +111,6 @@ class Gateway:
         self.log.recovered(queues, await asyncio.to_thread(reader.log_end), spool_id)
         chunk_end = await asyncio.to_thread(reader.chunk_end)
         self.spooled_log.recovered(queues, chunk_end, spool_id)
-
-    async def _check_row(
-        self, stream: str, raw: bytes, arrival_ms: int
-    ) -> tuple[InsertSpec, bytes]:
-        check = row_check(self.catalog, self.config.http.row_limit_bytes)
-        return await check(stream, raw, arrival_ms)
 
     # ── what the routes lead to ──
 

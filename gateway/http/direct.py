@@ -4,11 +4,11 @@ The same check, the same spool, the same ack level; the caller waits for all its
 """
 
 import asyncio
-import time
 from typing import Any
 
 import orjson
 
+from gateway.clock import now_ms
 from gateway.http.inserts import InsertLimits, row_schema
 from gateway.seams import Intake, Sources, SpoolFull
 from protocol.errors import RowRejected, TooManyRequests
@@ -28,7 +28,7 @@ class DirectInserts:
         source = await self._sources.resolve(target)
         block = b"".join(orjson.dumps(row) + b"\n" for row in rows)
         checker = RowChecker(row_schema(source), row_limit_bytes=self._limits.row_bytes)
-        checked = checker.check(block, int(time.time() * 1000))
+        checked = checker.check(block, now_ms())
         if checked.rejected is not None:
             raise checked.rejected
         settled = _AllSettled(checked.count)

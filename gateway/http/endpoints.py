@@ -4,13 +4,13 @@ Those that answer JSON refuse a client that accepts none; ``/``, ``/chc/*`` and 
 not look (§1.2). Statements wait for a running server, health and identity are told in any state.
 """
 
-import time
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
 from quart import Blueprint, Quart, Response, request
 
+from gateway.clock import now_ms
 from gateway.http import metadata
 from gateway.http.batches import BatchFetches, serve_batch
 from gateway.http.bodies import read_body
@@ -104,7 +104,7 @@ def _add_identity(documents: Blueprint, doors: Doors) -> None:
 
     @documents.get("/clusterStatus")
     async def cluster_status() -> Response:
-        return json_response(metadata.cluster_status(request.host, int(time.time() * 1000)))
+        return json_response(metadata.cluster_status(request.host, now_ms()))
 
     @documents.get("/v1/metadata")
     async def server_metadata() -> Response:

@@ -10,10 +10,10 @@ controls.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from gateway.clock import now_ms
 from gateway.seams import (
     AckLevel,
     ChannelClaim,
@@ -103,11 +103,11 @@ class InsertSession:
     def receive(self, data: bytes) -> None:
         """Take bytes of the body. Raises `BadRequest` while the arguments are awaited."""
         self._uncredited_bytes += len(data)
-        self._take(self.stream.receive_data(data, _now_ms()))
+        self._take(self.stream.receive_data(data, now_ms()))
 
     def receive_end(self) -> None:
         """The body has ended. Raises `BadRequest` if there were no arguments."""
-        self._take(self.stream.receive_end(_now_ms()))
+        self._take(self.stream.receive_end(now_ms()))
 
     @property
     def next_offset(self) -> int | None:
@@ -134,7 +134,7 @@ class InsertSession:
         self.channel = options.channel
         events = self.stream.admit(
             RowChecker(row_schema(source), row_limit_bytes=self._limits.row_bytes),
-            _now_ms(),
+            now_ms(),
             coalesced=options.coalesced,
             duplicates=way_in.duplicates,
             continues=options.continues,
@@ -271,7 +271,3 @@ def row_schema(source: Source) -> RowSchema:
 
 def _nothing(_: int) -> None:
     """A transport that gives credit by itself."""
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

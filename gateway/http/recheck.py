@@ -1,10 +1,10 @@
 """Rows that come a second time: dead letters that are edited or driven again are checked anew."""
 
-import time
 from typing import Protocol
 
 import orjson
 
+from gateway.clock import now_ms
 from gateway.http.inserts import row_schema
 from gateway.seams import ARRIVAL_FIELD, InsertSpec, Sources
 from protocol.errors import BadRequest
@@ -27,7 +27,7 @@ def row_check(sources: Sources, row_limit_bytes: int) -> RowCheck:
         checker = RowChecker(row_schema(source), row_limit_bytes=row_limit_bytes)
         if b"\n" in raw:
             raise BadRequest("A row is one line: remove the line breaks from it")
-        checked = checker.check(raw + b"\n", _arrival(raw) or arrival_ms or _now_ms())
+        checked = checker.check(raw + b"\n", _arrival(raw) or arrival_ms or now_ms())
         if checked.rejected is not None:
             raise BadRequest(checked.rejected.message)
         return source.spec, checked.raw
@@ -43,7 +43,3 @@ def _arrival(raw: bytes) -> int | None:
         return None
     found = members.get(ARRIVAL_FIELD) if isinstance(members, dict) else None
     return found if isinstance(found, int) else None
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

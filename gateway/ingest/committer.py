@@ -13,7 +13,6 @@ Laws:
 import asyncio
 import contextlib
 import random
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from typing import TypeVar
 
 import structlog
 
+from gateway.clock import now_ms
 from gateway.ingest.batches import FINAL, BatchState
 from gateway.ingest.carrier import BatchCarrier, Live
 from gateway.ingest.entries import BatchRecord, ChunkRecord, QueueRecord
@@ -52,7 +52,6 @@ class Committer:
         self._times = parts.times
         self._carrier = BatchCarrier(parts)
         self._settler = Settler(parts, committed)
-        parts.turns.on_wanted = self._soon
         self._queues: dict[int, QueueRecord] = {}
         self._live: dict[int, Live] = {}
         self._ready: deque[Live] = deque()
@@ -60,6 +59,7 @@ class Committer:
         self._recovered_to = 0
         self._sealing = 0
         self._wake = asyncio.Event()
+        parts.turns.on_wanted = self._wake.set
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
@@ -96,9 +96,6 @@ class Committer:
         if chunk.id <= self._recovered_to:
             return  # It was found on disk before its writer told of it.
         self._policy.add(chunk, asyncio.get_running_loop().time())
-        self._wake.set()
-
-    def _soon(self) -> None:
         self._wake.set()
 
     def hurry(self) -> None:
@@ -218,10 +215,10 @@ class Committer:
     async def _seal(self, sealed: Range) -> None:
         queue = await self._queue(sealed.queue)
         chunks = (sealed.first_chunk, sealed.last_chunk)
-        now_ms = int(time.time() * 1000)
+        at_ms = now_ms()
         batch_id = await persist(
             self._writer,
-            lambda spool: spool.seal(chunks, queue.id, sealed.rows, sealed.size_bytes, now_ms),
+            lambda spool: spool.seal(chunks, queue.id, sealed.rows, sealed.size_bytes, at_ms),
             self._times.retry_s,
         )
         batch = BatchRecord(
@@ -234,7 +231,7 @@ class Committer:
             size_bytes=sealed.size_bytes,
             state=_S.SEALED,
             attempt=1,
-            sealed_ms=now_ms,
+            sealed_ms=at_ms,
         )
         live = Live(batch, queue, since=sealed.oldest_at)
         self._parts.changed(live.change)

@@ -5,12 +5,12 @@ Laws:
 2. Halving costs at most two tasks a level and is bounded for each batch that was sealed.
 """
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
 
+from gateway.clock import now_ms
 from gateway.ingest.batches import BatchState
 from gateway.ingest.content import BatchContent, place_of
 from gateway.ingest.entries import BatchRecord, DeadLetter, Place
@@ -55,7 +55,7 @@ class Cutter:
                 line=line,
                 code=failure.code,
                 message=failure.message,
-                at_ms=int(time.time() * 1000),
+                at_ms=now_ms(),
                 tasks=spool.tasks_of(batch.root or batch.number),
                 sealed_bytes=len(raw),
                 raw=raw,
@@ -85,11 +85,11 @@ class Cutter:
         if last is None:
             return "its rows are not all there"
         cut = Place(last.chunk, last.row + 1)
-        now_ms = int(time.time() * 1000)
+        at_ms = now_ms()
 
         def split(spool: SpoolFile) -> tuple[int, list[str]]:
             tasks = spool.tasks_of(batch.root or batch.number)
-            return tasks, [] if tasks >= limit else spool.split(batch, cut, (lines, size), now_ms)
+            return tasks, [] if tasks >= limit else spool.split(batch, cut, (lines, size), at_ms)
 
         tasks, halves = await persist(self._parts.writer, split, self._parts.times.retry_s)
         if not halves:

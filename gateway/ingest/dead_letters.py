@@ -6,10 +6,10 @@ now, and is spooled under that.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from gateway.clock import now_ms
 from gateway.ingest.entries import ChunkRecord, DeadLetter, LetterState
 from gateway.ingest.reader import SpoolReader
 from gateway.ingest.spool import SpoolFile
@@ -108,7 +108,7 @@ class SpoolDeadLetters:
 
         def retry(spool: SpoolFile) -> ChunkRecord | None:
             queue = letter.queue if spec is None else spool.queue(view.stream, spec).id
-            return spool.retry(letter_id, queue, row, int(time.time() * 1000))
+            return spool.retry(letter_id, queue, row, now_ms())
 
         chunk = await self._record(retry)
         if chunk is None:

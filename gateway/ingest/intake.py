@@ -10,9 +10,9 @@ Channels are opened through the writer, behind all rows that were handed over be
 channel says then is final for the stream that had it.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from gateway.ingest.capacity import Capacity
 from gateway.ingest.channels import ChannelLookup, Opening, open_channel
@@ -20,7 +20,7 @@ from gateway.ingest.entries import ChunkRecord, QueueRecord
 from gateway.ingest.intake_stream import SpoolStream, Way
 from gateway.ingest.receipts import Receipt, Receipts
 from gateway.ingest.spool import SpoolFile
-from gateway.ingest.writer import OnChannel, RefusedRow, RowsToWrite, SpoolFailed, SpoolWriter
+from gateway.ingest.writer import RefusedRow, RowsToWrite, SpoolFailed, SpoolWriter
 from gateway.seams import (
     AckLevel,
     ChannelClaim,
@@ -45,7 +45,7 @@ class SpoolIntake:
         receipts: Receipts,
         capacity: Capacity,
         chunk_added: Callable[[ChunkRecord], None],
-        lookup: ChannelLookup | None = None,
+        lookup: ChannelLookup,
     ) -> None:
         self._writer = writer
         self._receipts = receipts
@@ -84,14 +84,7 @@ class SpoolIntake:
 
     async def channel(self, source: Source, name: str) -> ChannelOffsets | None:
         """See `gateway.seams.Intake`."""
-        assert self._lookup is not None
         return await self._lookup.offsets(source.name, name)
-
-    async def until_queryable(self, stream: SpoolStream, offset: int) -> bool:
-        """Wait until the stream's channel is queryable below ``offset``; False: not in time."""
-        assert self._lookup is not None
-        source, name = next(key for key, holder in self._holders.items() if holder is stream)
-        return await self._lookup.until_queryable(source, name, offset)
 
     @property
     def holders(self) -> list[SpoolStream]:
@@ -135,7 +128,8 @@ class SpoolIntake:
         if self._holders.get(key) is not stream:
             raise BadRequest(FENCED.format(claim.name))
         stream.closed = lambda: self._let_go(key, stream)
-        self._settle_duplicates(stream, opened)
+        stream.on_channel(opened, partial(self._lookup.until_queryable, *key))
+        self._wait_for_duplicates(stream, opened)
         return stream
 
     def _fence(self, key: tuple[str, str]) -> None:
@@ -149,9 +143,8 @@ class SpoolIntake:
         if self._holders.get(key) is stream:
             del self._holders[key]
 
-    def _settle_duplicates(self, stream: SpoolStream, opened: Opening) -> None:
-        """What came before gets the verdict that it had, or is waited for where it lies."""
-        stream.on_channel(OnChannel(opened.channel, opened.first_offset), opened)
+    def _wait_for_duplicates(self, stream: SpoolStream, opened: Opening) -> None:
+        """What came before and has no verdict yet is waited for where it lies."""
         for stretch, seq, count in opened.waiting():
             at_row = stretch.at_row + opened.first_offset + seq - stretch.first_offset
             receipt = stream.receipt(seq, count, at_row)
@@ -231,8 +224,3 @@ def _require(opened: Opening, claim: ChannelClaim) -> None:
             f"{opened.next_offset} of channel '{claim.name}': rows between them are missing. "
             f"Send from {opened.next_offset} on."
         )
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return int(time.time() * 1000)

@@ -5,11 +5,11 @@ that row on would be there twice.
 """
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.clock import now_ms
 from gateway.ingest.channels import Opening
 from gateway.ingest.entries import ChunkRecord
 from gateway.ingest.receipts import Receipt
@@ -26,6 +26,10 @@ from protocol.errors import RowRejected
 
 MORE_REFUSED = "Too many rows were refused to tell of all at once: send again from offset {} on"
 NOT_SEEN = "Rows are committed but not queryable yet"
+
+
+UntilQueryable = Callable[[int], Awaitable[bool]]
+"""Waits until the stream's channel is queryable below an offset; False: not in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,6 @@ class Gate(Protocol):
     def spooled(self, chunk: ChunkRecord, receipt: Receipt | None) -> None:
         """Rows are on disk."""
 
-    async def until_queryable(self, stream: "SpoolStream", offset: int) -> bool:
-        """Wait until the stream's channel is queryable below ``offset``; False: not in time."""
-
 
 class SpoolStream:
     """Implements `gateway.seams.IntakeStream`."""
@@ -81,15 +82,15 @@ class SpoolStream:
         self._deadline: asyncio.TimerHandle | None = None
         self._looking: asyncio.Future[None] | None = None
 
-    def on_channel(self, on: OnChannel, opened: Opening) -> None:
-        """Rows come on a channel, the first of the stream at ``on.first_offset``.
+    def on_channel(self, opened: Opening, until_queryable: UntilQueryable) -> None:
+        """Rows come on a channel, the first of the stream at ``opened.first_offset``.
 
         What came before is told of in the next turn of the event loop, when the stream is open.
         """
-        self._on = on
+        self._on = OnChannel(opened.channel, opened.first_offset)
         self.next_offset = opened.next_offset
-        self.duplicates = opened.next_offset - on.first_offset
-        asyncio.get_running_loop().call_soon(self._tell_known, opened)
+        self.duplicates = opened.next_offset - opened.first_offset
+        asyncio.get_running_loop().call_soon(self._tell_known, opened, until_queryable)
 
     def receipt(self, first_seq: int, count: int, at_row: int) -> Receipt | None:
         """Who waits for rows that are on disk; None: they hold all that was asked for."""
@@ -109,7 +110,7 @@ class SpoolStream:
             self.waiting_bytes -= len(raw)
             if place is None:
                 self._intake.freed(len(raw))
-                self._not_written(first_seq, failed)
+                self.end_at(first_seq, RowRejected(str(failed), 50000))
                 return
             assert place.chunk is not None
             receipt = self.receipt(first_seq, count, place.at_row)
@@ -119,7 +120,7 @@ class SpoolStream:
                 self._sink.settled(first_seq, first_seq + count)
 
         on = self._offset_of(first_seq)
-        rows = RowsToWrite(self._way.queue, raw, count, _now_ms(), written, on, self._rows)
+        rows = RowsToWrite(self._way.queue, raw, count, now_ms(), written, on, self._rows)
         self._intake.take(self, rows, first_seq)
 
     def refuse(self, seq: int, raw: bytes, rejected: RowRejected, credit_bytes: int) -> None:
@@ -131,7 +132,7 @@ class SpoolStream:
         def written(place: Written | None, failed: SpoolFailed | None) -> None:
             self.waiting_bytes -= len(raw)
             if place is None:
-                self._not_written(seq, failed)
+                self.end_at(seq, RowRejected(str(failed), 50000))
                 return
             self._spooled(credit_bytes)
             if self._sink is not None:
@@ -142,7 +143,7 @@ class SpoolStream:
             raw=raw,
             code=rejected.code,
             message=rejected.message,
-            at_ms=_now_ms(),
+            at_ms=now_ms(),
             limit_bytes=self._intake.letters_limit_bytes,
             written=written,
             on=self._offset_of(seq),
@@ -161,15 +162,18 @@ class SpoolStream:
 
     # ── the end ──
 
-    def end_at(self, first_held_seq: int | None, rejected: RowRejected) -> None:
-        """Take no more. Rows on their way to the disk get their verdicts; those held back none."""
+    def end_at(self, seq: int | None, rejected: RowRejected) -> None:
+        """Take no more; the stream ends at row ``seq``, or where it stands if that is None.
+
+        Rows on their way to the disk get their verdicts, those that are held back none.
+        """
         self._given_up = True
         self.stall_ended()
         self._intake.drop(self)
         if self._sink is None:
             return
-        if first_held_seq is not None:
-            self._sink.broken(first_held_seq, rejected)
+        if seq is not None:
+            self._sink.broken(seq, rejected)
         else:
             self._sink.stopped(rejected)
 
@@ -189,13 +193,6 @@ class SpoolStream:
         self._deadline = None
         self.end_at(first_seq, RowRejected(self._intake.why_full(), 42900))
 
-    def _not_written(self, seq: int, failed: SpoolFailed | None) -> None:
-        self._given_up = True
-        self._intake.drop(self)
-        self.stall_ended()
-        if self._sink is not None:
-            self._sink.broken(seq, RowRejected(str(failed), 50000))
-
     # ── inside ──
 
     def _spooled(self, credit_bytes: int) -> None:
@@ -207,7 +204,7 @@ class SpoolStream:
             return None
         return OnChannel(self._on.channel, self._on.first_offset + seq)
 
-    def _tell_known(self, opened: Opening) -> None:
+    def _tell_known(self, opened: Opening, until_queryable: UntilQueryable) -> None:
         """Duplicates that no batch is waited for: settled before, or refused before."""
         at_once = self._way.level is AckLevel.SPOOLED
         later: list[tuple[int, int]] = []
@@ -230,7 +227,9 @@ class SpoolStream:
             self._given_up = True
             self._sink.broken(*opened.stuck)
         if later and self._sink is not None:
-            self._looking = asyncio.ensure_future(self._settle_once_seen(opened, later))
+            self._looking = asyncio.ensure_future(
+                self._settle_once_seen(opened, later, until_queryable)
+            )
 
     def _seen_to(self, opened: Opening, first: int, end: int) -> int:
         """The end of the part of ``[first, end)`` that holds the level of this stream."""
@@ -238,10 +237,12 @@ class SpoolStream:
             return end
         return min(end, max(first, opened.unseen_from - opened.first_offset))
 
-    async def _settle_once_seen(self, opened: Opening, ranges: list[tuple[int, int]]) -> None:
+    async def _settle_once_seen(
+        self, opened: Opening, ranges: list[tuple[int, int]], until_queryable: UntilQueryable
+    ) -> None:
         """Duplicates that are committed: told one by one as a SELECT comes to see them."""
         for first, end in ranges:
-            if not await self._intake.until_queryable(self, opened.first_offset + end):
+            if not await until_queryable(opened.first_offset + end):
                 if self._sink is not None:
                     self._sink.broken(first, RowRejected(NOT_SEEN, 50000))
                 return
@@ -251,7 +252,3 @@ class SpoolStream:
 
 def _nothing() -> None:
     """Nobody asks."""
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -6,8 +6,8 @@ Laws:
 """
 
 import asyncio
-import time
 
+from gateway.clock import now_ms
 from gateway.ingest.batches import BatchState
 from gateway.ingest.committer import Committer
 from gateway.ingest.content import BatchContent, place_of
@@ -68,8 +68,8 @@ class OperatorBatches:
             await self._require_absent(batch)
             try:
                 await self._bury(batch)
-                now_ms = int(time.time() * 1000)
-                await self._parts.writer.record(lambda spool: spool.give_up(batch, now_ms))
+                at_ms = now_ms()
+                await self._parts.writer.record(lambda spool: spool.give_up(batch, at_ms))
             except SpoolFailed as failed:
                 raise SpoolAway(str(failed)) from failed
             self._committer.dropped(batch)
@@ -122,7 +122,7 @@ class OperatorBatches:
         open_bytes = await self._parts.writer.record(lambda spool: spool.letters.open_bytes)
         if open_bytes + size > limit:
             raise BadRequest(LETTERS_FULL)
-        now_ms = int(time.time() * 1000)
+        at_ms = now_ms()
         for start in range(0, len(left), ROWS_PER_STEP):
             step = left[start : start + ROWS_PER_STEP]
 
@@ -130,7 +130,7 @@ class OperatorBatches:
                 for line, raw in step:
                     place = place_of(batch, chunks, line)
                     assert place is not None
-                    spool.bury(_letter(batch, line, raw + b"\n", now_ms), place)
+                    spool.bury(_letter(batch, line, raw + b"\n", at_ms), place)
 
             await self._parts.writer.record(bury)
 
@@ -150,7 +150,7 @@ class _Resolving:
         self._busy.discard(self._batch.number)
 
 
-def _letter(batch: BatchRecord, line: int, raw: bytes, now_ms: int) -> DeadLetter:
+def _letter(batch: BatchRecord, line: int, raw: bytes, at_ms: int) -> DeadLetter:
     why = batch.error or "no reason is known"
     return DeadLetter(
         queue=batch.queue,
@@ -158,7 +158,7 @@ def _letter(batch: BatchRecord, line: int, raw: bytes, now_ms: int) -> DeadLette
         line=line,
         code="BatchDropped",
         message=f"Batch {batch.id} was given up by the operator: {why}",
-        at_ms=now_ms,
+        at_ms=at_ms,
         tasks=batch.attempt,
         sealed_bytes=len(raw),
         raw=raw,

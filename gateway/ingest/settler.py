@@ -4,12 +4,12 @@ Law: a receipt is settled only once its batch is final on disk.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
 
+from gateway.clock import now_ms
 from gateway.ingest.batches import BatchState
 from gateway.ingest.carrier import Live
 from gateway.ingest.entries import BatchRecord, QueueRecord
@@ -52,10 +52,10 @@ class Settler:
         if state is _S.HELD:
             await self._record_held(batch)
         else:
-            now_ms = int(time.time() * 1000)
+            at_ms = now_ms()
             await persist(
                 self._parts.writer,
-                lambda spool: spool.finish(batch, state, now_ms, error),
+                lambda spool: spool.finish(batch, state, at_ms, error),
                 self._parts.times.retry_s,
             )
         _log.error("batch cannot go on", batch=batch.id, state=state, error=error)
@@ -66,11 +66,11 @@ class Settler:
     async def commit(self, live: Live, tasks: asyncio.TaskGroup) -> None:
         """The batch is committed: on disk first, then for all who wait."""
         batch = live.batch
-        now_ms = int(time.time() * 1000)
+        at_ms = now_ms()
         queryable = self._parts.warehouse.queryable_at_commit
         commit_seq = await persist(
             self._parts.writer,
-            lambda spool: spool.finish(batch, _S.COMMITTED, now_ms, None, queryable=queryable),
+            lambda spool: spool.finish(batch, _S.COMMITTED, at_ms, None, queryable=queryable),
             self._parts.times.retry_s,
         )
         live.batch = replace(batch, state=_S.COMMITTED, commit_seq=commit_seq, error=None)

@@ -10,7 +10,7 @@ from gateway.ingest.policy import BatchLimits
 from gateway.seams import AckLevel, ChannelClaim, ChannelOffsets
 from protocol.errors import RowRejected
 from tests.fakes import Changes, Outcome, Plan, Reply, ScriptedWarehouse
-from tests.ingest_house import House, house, refusing_disk, source
+from tests.ingest_house import House, house, lines, refusing_disk, source
 from tests.on_channels import on, send
 
 FOREVER = Plan(running_asks=10**9)
@@ -194,6 +194,26 @@ async def test_rows_that_come_again_are_queryable_once_a_select_sees_them(tmp_pa
         assert queryable.settled_rows <= {0}
         warehouse.is_queryable = True
         await made.changes.until(lambda: queryable.settled_rows == {0, 1, 2})
+
+
+async def test_a_stream_that_is_fenced_still_hears_when_its_duplicates_become_queryable(
+    tmp_path: Path,
+) -> None:
+    """A refused row stands between them, so they are waited for one stretch after the other."""
+    warehouse = scripted()
+    warehouse.is_queryable = False
+    async with house(tmp_path / "spool.db", warehouse) as made:
+        stream, sink = await on(made)
+        raw = lines(0, 2) + lines(2, 1, "poison") + lines(3, 2)
+        stream.append(0, 5, raw, len(raw))
+        await made.changes.until(lambda: len(sink.settled_rows) + len(sink.failures) == 5)
+        _, again = await on(made, offset=0, level=AckLevel.QUERYABLE)
+        _, newer = await on(made)
+        assert again.stop is not None
+        assert newer.stop is None
+        warehouse.is_queryable = True
+        await made.changes.until(lambda: again.settled_rows == {0, 1, 3, 4})
+        assert list(again.failures) == [2]
 
 
 async def test_more_refused_rows_than_are_told_at_once_are_told_in_turns(
