@@ -9,11 +9,11 @@ Must never know: what a stage is. Law: rows of one batch are in the order of its
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+from gateway.clock import now_ms
 from gateway.ingest.batches import FINAL, BatchState
 from gateway.ingest.entries import BatchRecord
 from gateway.ingest.task_log import CHANGED_AT, TaskLog
@@ -42,7 +42,7 @@ class TaskChange:
     rows: int
     failure: TaskFailure | None = None
     task_failed: bool = False
-    at_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    at_ms: int = field(default_factory=now_ms)
 
     @property
     def is_of_ended_task(self) -> bool:
@@ -168,7 +168,7 @@ class TaskReports:
         if told.batch.state is not _S.RUNNING:
             return
         if replace(found, duration_ms=None) != replace(life.progress, duration_ms=None):
-            at_ms = time.time_ns() // 1_000_000
+            at_ms = now_ms()
             self._tell(life, replace(told, at_ms=at_ms), found)
 
     def _tell(self, life: _Life, change: TaskChange, found: TaskProgress | None = None) -> None:

@@ -8,11 +8,11 @@ warehouse.
 
 import asyncio
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.clock import now_ms
 from gateway.query.options import TIMEOUT, PullOptions, pull_options
 from gateway.query.running_pull import RunningPull, Shown
 from gateway.query.values import Convert, converter
@@ -216,7 +216,7 @@ class _Start:
         self.query_id = f"query_{secrets.token_hex(12)}"
         self.sql = sql
         self.timeout_ms = timeout_ms
-        self.since_ms = time.time_ns() // 1_000_000
+        self.since_ms = now_ms()
         now = asyncio.get_running_loop().time()
         self.ends_at = now + timeout_ms / 1000 if timeout_ms else None
         self.timer = asyncio.timeout_at(self.ends_at)

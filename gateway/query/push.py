@@ -15,11 +15,11 @@ Laws:
 
 import asyncio
 import secrets
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from gateway.clock import now_ms
 from gateway.query.feed import Feed
 from gateway.query.mailbox import Mailbox, MailboxLimits
 from gateway.query.places import Block, Part, Place
@@ -74,7 +74,7 @@ class RunningPush:
         self.source_kind: SourceKind | None = source.kind
         self.statement = statement
         self.rows_out = 0
-        self.since_ms = time.time_ns() // 1_000_000
+        self.since_ms = now_ms()
         self._push = push
         self._source = source.name
         self._start = start

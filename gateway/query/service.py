@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from gateway.query.evaluations import Evaluations
 from gateway.query.feed import Feed
@@ -150,13 +151,18 @@ class QueryService:
             while len(self._statements) >= STATEMENTS_KEPT:
                 del self._statements[next(iter(self._statements))]
             known = self._statements[sql, source.name] = (source, work)
+            work.add_done_callback(partial(self._forget_failed, (sql, source.name)))
         try:
             # One who gives up does not take it away from the others.
             return await asyncio.shield(known[1])
         except QueryRefused as refused:
-            if self._statements.get((sql, source.name)) is known:
-                del self._statements[sql, source.name]
             raise BadStatement(str(refused), sql) from refused
+
+    def _forget_failed(self, key: tuple[str, str], work: "asyncio.Future[PushQuery]") -> None:
+        """Whatever went wrong, also where nobody waits any more: the next who asks tries again."""
+        failed = work.cancelled() or work.exception() is not None
+        if failed and key in self._statements and self._statements[key][1] is work:
+            del self._statements[key]
 
     def _ended(self, query: RunningPush) -> None:
         self._live.pop(query.id, None)
