@@ -21,31 +21,32 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.statements import StatementRunner
 from gateway.config import Config
 from gateway.folder import DataFolder
-from gateway.http.admin import AdminDoors, AdminLimits, make_admin_app
-from gateway.http.app import LANE_PATHS, Doors, HttpLimits, make_app
+from gateway.http.admin import AdminDoors, make_admin_app
+from gateway.http.app import Doors, make_app
 from gateway.http.batches import BatchFetches
 from gateway.http.callers import Callers
 from gateway.http.direct import DirectInserts
 from gateway.http.drain import OpenStreams, ServerState
-from gateway.http.h2core import H2Options
-from gateway.http.inserts import InsertLimits
 from gateway.http.recheck import row_check
-from gateway.http.server import FrontDoor, SideDoor, TlsFiles, address, listen_for, serve
-from gateway.ingest.ingest_room import IngestLimits, IngestRoom
+from gateway.http.server import FrontDoor, SideDoor, address, listen_for, serve
+from gateway.ingest.ingest_room import IngestRoom
 from gateway.ingest.log import SpooledLog, SpoolLog
-from gateway.ingest.parts import CommitterTimes
-from gateway.ingest.policy import BatchLimits
-from gateway.ingest.task_log import TASK_SOURCE, TaskLogLimits
-from gateway.ingest.upkeep import RetentionLimits
-from gateway.query.mailbox import MailboxLimits
+from gateway.ingest.task_log import TASK_SOURCE
 from gateway.query.options import is_context_property
-from gateway.query.pull import PullLimits
-from gateway.query.push import SubscriptionLimits
 from gateway.query.service import QueryService
 from gateway.seams import OwnStream, Warehouse
-from gateway.warehouse.druid.transport import DruidUrls
-from gateway.warehouse.druid.warehouse import DruidSettings, DruidWarehouse
-from gateway.warehouse.embedded import EmbeddedWarehouse
+from gateway.warehouse.druid.warehouse import DruidWarehouse
+from gateway.wiring import (
+    admin_limits,
+    h2_options,
+    http_limits,
+    ingest_limits,
+    insert_limits,
+    make_warehouse,
+    pull_limits,
+    push_limits,
+    tls_files,
+)
 from protocol.properties import is_known_property
 
 _log = structlog.get_logger("headrace")
@@ -68,7 +69,7 @@ class Gateway:
             config.data_dir / "catalog.json", warehouse.columns, warehouse.datasources
         )
         check = row_check(self.catalog, config.http.row_limit_bytes)
-        self.ingest = IngestRoom.at(spool, warehouse, _ingest_limits(config), check)
+        self.ingest = IngestRoom.at(spool, warehouse, ingest_limits(config), check)
         self.log = SpoolLog(self.ingest.reader)
         self.spooled_log = SpooledLog(self.ingest.reader)
         self.ingest.on_commit.append(self.log.grew)
@@ -81,14 +82,10 @@ class Gateway:
             sources=self.catalog,
             logs={log.level: log for log in (self.log, self.spooled_log)},
             push_queries_max=config.query.push_queries_max,
-            push_limits=_push_limits(config),
+            push_limits=push_limits(config),
             evaluated_bytes=config.query.evaluated_bytes,
             own_streams=(OwnStream(source=TASK_SOURCE, log=self.ingest.task_log),),
-            pull_limits=PullLimits(
-                queries_max=config.query.pull_queries_max,
-                timeout_s=config.query.pull_timeout_s,
-                rows_max=config.query.pull_rows_max,
-            ),
+            pull_limits=pull_limits(config),
         )
 
     async def carry_on(self, work: Awaitable[None]) -> None:
@@ -116,7 +113,7 @@ class Gateway:
 
     def doors(self, batches: BatchFetches | None) -> Doors:
         """The rooms' doors for the front door."""
-        direct = DirectInserts(self.catalog, self.ingest.intake, _insert_limits(self.config))
+        direct = DirectInserts(self.catalog, self.ingest.intake, insert_limits(self.config))
         druid = self.warehouse if isinstance(self.warehouse, DruidWarehouse) else None
         runner = StatementRunner(
             catalog=self.catalog,
@@ -207,12 +204,12 @@ async def run(
             else _listen(held, "admin.port", config.admin.host, config.admin.port)
         )
         folder = held.enter_context(contextlib.closing(DataFolder(config.data_dir)))
-        tls = _tls_files(config)
+        tls = tls_files(config)
         warehouse = make_warehouse(config, address(listener, tls), folder.secret())
         gateway = Gateway(config, warehouse, config.data_dir / "spool.db")
-        app = make_app(gateway.doors(getattr(warehouse, "staged", None)), _http_limits(config))
+        app = make_app(gateway.doors(getattr(warehouse, "staged", None)), http_limits(config))
         admin = SideDoor(_admin_app(gateway), admin_listener)
-        door = FrontDoor(_h2_options(config) if config.http.lanes else None)
+        door = FrontDoor(h2_options(config) if config.http.lanes else None)
         cannot_open = asyncio.Event()
 
         async def stopping() -> None:
@@ -248,11 +245,8 @@ def _listen(held: ExitStack, key: str, host: str, port: int) -> socket.socket:
 
 def _admin_app(gateway: Gateway) -> Quart:
     config = gateway.config
-    limits = AdminLimits(
-        body_bytes=config.http.body_limit_bytes, row_bytes=config.http.row_limit_bytes
-    )
     callers = Callers(config.admin.host, frozenset(config.admin.names))
-    return make_admin_app(gateway.admin_doors(), limits, callers)
+    return make_admin_app(gateway.admin_doors(), admin_limits(config), callers)
 
 
 async def _first(*works: Awaitable[object]) -> int:
@@ -279,92 +273,6 @@ async def drain(gateway: Gateway, door: FrontDoor) -> None:
         )
     await connections
     gateway.open_streams.state = ServerState.STOPPED
-
-
-def _tls_files(config: Config) -> TlsFiles | None:
-    certificate, key = config.http.tls_cert_file, config.http.tls_key_file
-    return TlsFiles(certificate, key) if certificate and key else None
-
-
-def _h2_options(config: Config) -> H2Options:
-    http = config.http
-    return H2Options(
-        lane_paths=LANE_PATHS,
-        streams_max=http.streams_max,
-        stream_window_bytes=http.stream_window_bytes,
-        connection_window_bytes=http.connection_window_bytes,
-        overrun_max_bytes=http.overrun_max_bytes,
-        ping_s=http.ping_s,
-        header_s=http.header_s,
-        idle_s=http.idle_s,
-    )
-
-
-def _ingest_limits(config: Config) -> IngestLimits:
-    ingest = config.ingest
-    return IngestLimits(
-        batch=BatchLimits(
-            rows_max=ingest.batch_rows_max,
-            bytes_max=ingest.batch_bytes_max,
-            age_s=config.batch_age_s,
-        ),
-        times=CommitterTimes(
-            poll_s=config.poll_s, retry_s=ingest.retry_s, retry_max_s=ingest.retry_max_s
-        ),
-        retention=RetentionLimits(
-            keep_s=ingest.retention_s, keep_bytes=ingest.retention_bytes, sweep_s=ingest.sweep_s
-        ),
-        spool_bytes=ingest.spool_limit_bytes,
-        spool_age_s=ingest.spool_age_limit_s,
-        stall_s=ingest.stall_s,
-        channels_max=ingest.channels_max,
-        letters_bytes=ingest.dead_letters_limit_bytes,
-        bisect_tasks_max=ingest.bisect_tasks_max,
-        task_log=TaskLogLimits(
-            rows=config.query.task_changes_max, size_bytes=config.query.task_changes_bytes
-        ),
-    )
-
-
-def make_warehouse(config: Config, own_url: str, secret: bytes) -> Warehouse:
-    """The warehouse that the configuration names."""
-    if config.warehouse == "embedded":
-        return EmbeddedWarehouse(
-            config.data_dir / "warehouse.duckdb",
-            readers=config.embedded.readers,
-            memory_limit=f"{config.embedded.memory_limit_bytes}B",
-        )
-    return DruidWarehouse(
-        DruidSettings(
-            urls=DruidUrls.router(config.druid.url),
-            fetch_base_url=config.druid.fetch_url or own_url,
-            fetch_secret=secret,
-            inline_limit_bytes=config.druid.inline_limit_bytes,
-        )
-    )
-
-
-def _http_limits(config: Config) -> HttpLimits:
-    return HttpLimits(
-        body_bytes=config.http.body_limit_bytes,
-        overrun_max_bytes=config.http.overrun_max_bytes,
-        inserts_over_http1=config.http.inserts_over_http1,
-        inserts=_insert_limits(config),
-    )
-
-
-def _insert_limits(config: Config) -> InsertLimits:
-    return InsertLimits(
-        row_bytes=config.http.row_limit_bytes,
-        waiting_bytes=config.http.stream_budget_bytes,
-        ack=config.ingest.ack,
-    )
-
-
-def _push_limits(config: Config) -> SubscriptionLimits:
-    query = config.query
-    mailbox = MailboxLimits(rows=query.mailbox_rows, size_bytes=query.mailbox_bytes)
-    return SubscriptionLimits(mailbox=mailbox, slow_reader_s=query.slow_reader_s)
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

@@ -11,6 +11,8 @@ The tree::
     ├── QueryOnKsql           40002   SELECT or PRINT posted to /ksql
     ├── TooManyPushQueries    40003
     ├── Http2Required         40004
+    ├── Unauthorized          40100   with the challenge that its response carries
+    ├── Forbidden             40300
     ├── NotFound              40400
     ├── BodyTooLarge          41300
     ├── TooManyRequests       42900
@@ -102,6 +104,25 @@ class Http2Required(KsqlError):
         super().__init__("This endpoint is only available when using HTTP2")
 
 
+class Unauthorized(KsqlError):
+    """No credentials, or none that are good. It never says which part of them was wrong.
+
+    ``challenges`` are the values of ``WWW-Authenticate`` (RFC 9110 §11.6.1).
+    """
+
+    code = 40100
+
+    def __init__(self, message: str, challenges: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.challenges = challenges
+
+
+class Forbidden(KsqlError):
+    """Known, and not allowed to do this; or it comes from where none may come from."""
+
+    code = 40300
+
+
 class NotFound(KsqlError):
     """Unknown path, or no acceptable type. A wrong method is 405 with 40500."""
 
@@ -115,9 +136,13 @@ class BodyTooLarge(KsqlError):
 
 
 class TooManyRequests(KsqlError):
-    """A limit on rate or room; the client may try again later."""
+    """A limit on rate or room; the client may try again later, in about ``retry_after_s``."""
 
     code = 42900
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class InternalError(KsqlError):

@@ -13,17 +13,11 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from protocol.errors import KsqlError
+from protocol.errors import Forbidden, KsqlError
 
 JSON_TYPE = "application/json"
 
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - it is compared, not bound
-
-
-class Forbidden(KsqlError):
-    """The request comes from where none may come from."""
-
-    code = 40300
 
 
 class WrongMediaType(KsqlError):

@@ -6,9 +6,10 @@ up (`RowLines`). Nothing in here does anything.
 
 ``sources`` streams and how their rows are inserted · ``intake`` the door of the ingest room ·
 ``operator`` what waits for a person · ``warehouse`` where rows live · ``queries`` the door of the
-query room, and the logs it reads · ``errors`` those that cross a seam
+query room, and the logs it reads · ``access`` who may do what · ``errors`` those that cross a seam
 """
 
+from gateway.seams.access import Access, Credentials, Permit, Principal, Right, Use
 from gateway.seams.errors import (
     EntryGone,
     QueryBroken,
@@ -63,12 +64,14 @@ __all__ = [
     "BATCH_COLUMN",
     "TASKS_STREAM",
     "TIME_COLUMN",
+    "Access",
     "AckLevel",
     "BatchBytes",
     "BatchView",
     "Batches",
     "ChannelClaim",
     "ChannelOffsets",
+    "Credentials",
     "DeadLetterView",
     "DeadLetters",
     "EntryGone",
@@ -77,7 +80,9 @@ __all__ = [
     "IntakeStream",
     "LogEntry",
     "OwnStream",
+    "Permit",
     "Pieces",
+    "Principal",
     "PushLevel",
     "PushLog",
     "Queries",
@@ -89,6 +94,7 @@ __all__ = [
     "ReceiptSink",
     "Result",
     "ResultColumn",
+    "Right",
     "RowLines",
     "RunningQuery",
     "Source",
@@ -103,6 +109,7 @@ __all__ = [
     "TaskState",
     "TellsProgress",
     "TimeEncoding",
+    "Use",
     "Warehouse",
     "WarehouseQuery",
     "WarehouseUnreachable",

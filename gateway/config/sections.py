@@ -1,38 +1,23 @@
-"""The configuration: every limit and every choice, with its unit in its name.
+"""Every section and every key of the configuration, with its unit in its name.
 
-Later sources win: defaults < TOML file < environment (``HEADRACE__SECTION__KEY``) < flags. What is
-unknown, out of range or contradictory stops the start with a sentence that names it.
+A key's docstring is its entry in the reference (`deploy/configuration.md`, generated). Where keys
+contradict one another the models say so; how values get here is `gateway.config.loading`.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.seams import AckLevel
+from gateway.seams import AckLevel, Right
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 Bytes = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; the text names the place and the remedy."""
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class _Section(BaseModel):
@@ -43,7 +28,7 @@ class HttpConfig(_Section):
     """The front door."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8088
+    port: Port = 8088
     body_limit_bytes: Bytes = 10 * MIB
     """bodies that are read whole (all but inserts)"""
     row_limit_bytes: Bytes = 1_000_000
@@ -68,6 +53,12 @@ class HttpConfig(_Section):
     tls_cert_file: Path | None = None
     """PEM, with its chain; with it the port speaks TLS, HTTP/2 by ALPN"""
     tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    """PEM of the authorities whose client certificates are taken (mTLS)"""
+    tls_client_auth: Literal["off", "optional", "required"] = "off"
+    """whether a client must show a certificate of theirs"""
+    cors_origins: tuple[str, ...] = ()
+    """pages of these origins may call the front door; none: no CORS header is ever sent"""
     inserts_over_http1: bool = False
     """take insert streams over chunked HTTP/1.1 too, for producers behind proxies that downgrade;
     off, they are refused with 40004 as by ksqlDB"""
@@ -77,10 +68,12 @@ class AdminConfig(_Section):
     """The admin port: dead letters, held batches, health. It asks nobody for credentials."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] | None = 8089
+    port: Port | None = 8089
     """"off" (or None): there is no admin port"""
     names: tuple[str, ...] = ()
     """what a request's Host may say besides loopback names and ``host``"""
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
 
     @field_validator("port", mode="before")
     @classmethod
@@ -147,6 +140,79 @@ class EmbeddedConfig(_Section):
     readers: Count = 1
 
 
+class AccessRule(_Section):
+    """Who may do what to which names. What no rule grants is refused."""
+
+    principal: str
+    """pattern (``*``, ``?``) over principals' names; without credentials one is ``anonymous``"""
+    rights: tuple[Right, ...]
+    names: tuple[str, ...] = ("*",)
+    """patterns over streams and datasources; ``admin`` looks at no names"""
+
+
+class AccessLimit(_Section):
+    """What one principal may use at once. The first whose pattern fits holds; None: no limit."""
+
+    principal: str = "*"
+    streams_max: Count | None = None
+    """insert streams that are open"""
+    push_queries_max: Count | None = None
+    rows_per_s: Count | None = None
+    bytes_per_s: Count | None = None
+
+
+class JwtConfig(_Section):
+    """JSON Web Tokens of an issuer whose keys are published as a JWKS."""
+
+    jwks_url: str | None = None
+    jwks_file: Path | None = None
+    issuer: str | None = None
+    audience: str | None = None
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA")
+    principal_claim: str = "sub"
+    leeway_s: Annotated[float, Field(ge=0)] = 30.0
+    refresh_s: Seconds = 300.0
+    """between two looks at the keys; an unknown key id looks sooner, at most every 10 s"""
+
+
+class AccessConfig(_Section):
+    """Who is asked for credentials. Without users, tokens, JWT or rules nobody is."""
+
+    users_file: Path | None = None
+    """``name:argon2id-hash`` a line, as `headrace access hash-password` writes it"""
+    tokens_file: Path | None = None
+    """``name:sha256-of-token`` a line, as `headrace access new-token` writes it"""
+    jwt: JwtConfig | None = None
+    certificate_principal: Literal["cn", "san"] = "cn"
+    """what of a client certificate names its principal: the common name, or the first of its DNS
+    names, e-mail addresses or URIs"""
+    rules: tuple[AccessRule, ...] = ()
+    limits: tuple[AccessLimit, ...] = ()
+    audit_file: Path | None = None
+    """JSON lines, one for each decision; None: they go to the log"""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anybody is asked for anything."""
+        return bool(self.users_file or self.tokens_file or self.jwt or self.rules or self.limits)
+
+
+class LogConfig(_Section):
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: for people on a terminal, else JSON lines"""
+
+
+class TracesConfig(_Section):
+    """OpenTelemetry spans, a batch each. Needs the extra ``headrace[traces]``."""
+
+    otlp_url: str | None = None
+    """where spans are sent by OTLP over HTTP; None: nowhere"""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
 class DruidConfig(_Section):
     """The cluster, and how it reaches us."""
 
@@ -154,6 +220,22 @@ class DruidConfig(_Section):
     """a Router with its management proxy on, or a Broker that also answers for the Overlord"""
     fetch_url: str | None = None
     """where Druid's workers fetch large batches from; None: this gateway's own address"""
+    fetch_host: str | None = None
+    """where a listener of its own serves them, and nothing else; None: the front door does"""
+    fetch_port: Port = 8090
+    fetch_expiry_s: Seconds = 24 * 3600.0
+    """how long such a URL is good, however long its task takes"""
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    token: SecretStr | None = None
+    """bearer token, in the place of a user and password"""
+    token_file: Path | None = None
+    tls_ca_file: Path | None = None
+    """PEM of the authorities that Druid's certificate is checked against; None: the system's"""
+    tls_cert_file: Path | None = None
+    """PEM of the client certificate that Druid is shown"""
+    tls_key_file: Path | None = None
     inline_limit_bytes: Bytes = 256 * KIB
 
 
@@ -171,6 +253,9 @@ class Config(BaseSettings):
     warehouse: Literal["embedded", "druid"] = "embedded"
     http: HttpConfig = HttpConfig()
     admin: AdminConfig = AdminConfig()
+    access: AccessConfig = AccessConfig()
+    log: LogConfig = LogConfig()
+    traces: TracesConfig = TracesConfig()
     ingest: IngestConfig = IngestConfig()
     query: QueryConfig = QueryConfig()
     embedded: EmbeddedConfig = EmbeddedConfig()
@@ -208,37 +293,3 @@ class Config(BaseSettings):
         """Between two looks at running tasks."""
         default = 0.01 if self.warehouse == "embedded" else 0.2
         return self.ingest.poll_s or default
-
-
-def load(file: Path | None, overrides: dict[str, Any]) -> Config:
-    """Read the configuration. ``overrides`` (nested, from flags) win. Raises `ConfigError`."""
-    if file is not None and not file.is_file():
-        raise ConfigError(f"configuration file {file} does not exist")
-
-    class FromFile(Config):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            sources = (init_settings, env_settings)
-            return sources if file is None else (*sources, TomlConfigSettingsSource(cls, file))
-
-    try:
-        return FromFile(**overrides)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, file)) from None
-    except ValueError as error:
-        raise ConfigError(f"{file}: {error}") from None
-
-
-def _explain(error: ValidationError, file: Path | None) -> str:
-    lines = [f"configuration{f' ({file})' if file else ''} cannot be used:"]
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"]) or "limits"
-        lines.append(f"  {place}: {problem['msg']}")
-    return "\n".join(lines)
