@@ -1,6 +1,6 @@
-"""One HTTP/2 connection by prior knowledge (RFC 9113 §3.3), many streams on it.
+"""One HTTP/2 connection, by prior knowledge (RFC 9113 §3.3) or ALPN, many streams on it.
 
-Owns: the socket, h2's state, both flow controls, whose turn it is to send.
+Owns: the socket, h2's state, both flow controls, whose turn it is to send, the peer's pulse.
 Must never know: what the bytes of a stream mean.
 
 How it is kept cheap: rows wait in a stream's outbox and leave in frames as large as the server
@@ -20,7 +20,15 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
-from gateway.client.errors import ClientError, ConnectionLost, GoneAway, StreamReset
+from gateway.client.address import Address, refusal_of
+from gateway.client.errors import (
+    ClientError,
+    ConnectionLost,
+    GoneAway,
+    StreamReset,
+    TlsFailed,
+)
+from gateway.client.pulse import Pulse
 from gateway.client.stream import Response, Stream
 
 STREAM_WINDOW_BYTES = 1024 * 1024
@@ -54,21 +62,24 @@ class _H2(h2.connection.H2Connection):
 
 
 class Connection(asyncio.Protocol):
-    """A connection to ``authority``. Make it with `connect`."""
+    """A connection to ``address``. Make it with `gateway.client.connecting.connect`."""
 
-    def __init__(self, authority: str) -> None:
-        self.authority = authority
+    def __init__(self, address: Address, dead_after_s: float) -> None:
+        self.authority = address.authority
+        self._scheme = address.scheme
         self._h2 = _H2(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self._transport: asyncio.Transport | None = None
         self._streams: dict[int, Stream] = {}
         self._senders: deque[Stream] = deque()
         self._socket_full = False
         self._pump_due = False
-        self._lost: ConnectionLost | None = None
+        self._lost: ConnectionLost | TlsFailed | None = None
         self._leaving: GoneAway | None = None
         self._slot_freed = asyncio.Event()
         self._ready = asyncio.get_running_loop().create_future()
         self._closed = asyncio.Event()
+        self._dead_after_s = dead_after_s
+        self._pulse = Pulse(dead_after_s, self._ping, self._found_dead)
         self._handlers: dict[type[h2.events.Event], Callable[[Any], None]] = {
             h2.events.ResponseReceived: self._on_response,
             h2.events.DataReceived: self._on_data,
@@ -79,9 +90,19 @@ class Connection(asyncio.Protocol):
         }
 
     @property
+    def made(self) -> bool:
+        """Whether there is, or was, a socket."""
+        return self._transport is not None
+
+    @property
     def usable(self) -> bool:
         """Whether new requests may be made on it."""
         return self._lost is None and self._leaving is None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the server has said that it goes away."""
+        return self._leaving is not None
 
     @property
     def closed(self) -> bool:
@@ -106,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._streams[stream.stream_id] = stream
         pseudo = [
             (":method", method),
-            (":scheme", "http"),
+            (":scheme", self._scheme),
             (":authority", self.authority),
             (":path", path),
         ]
@@ -132,6 +153,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        session = self._transport.get_extra_info("ssl_object")
+        if session is not None and (why := refusal_of(session)) is not None:
+            self._lose(TlsFailed(f"https://{self.authority} cannot be used: {why}"))
+            return
         self._transport.set_write_buffer_limits(high=SOCKET_BUFFER_BYTES)
         codes = h2.settings.SettingCodes
         self._h2.local_settings = h2.settings.Settings(
@@ -146,10 +171,12 @@ class Connection(asyncio.Protocol):
         opened = CONNECTION_WINDOW_BYTES - self._h2.inbound_flow_control_window
         self._h2.increment_flow_control_window(opened)
         self._flush()
+        self._pulse.start()
 
     def data_received(self, data: bytes) -> None:
         if self._lost is not None:
             return
+        self._pulse.heard()
         try:
             events = self._h2.receive_data(data)
         except h2.exceptions.ProtocolError as exc:
@@ -166,6 +193,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         reason = f": {exc}" if exc is not None else " by the server"
         self._lose(ConnectionLost(f"the connection to {self.authority} was closed{reason}"))
+        self._pulse.stop()
         self._closed.set()
 
     def pause_writing(self) -> None:
@@ -295,6 +323,20 @@ class Connection(asyncio.Protocol):
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
+    # ── the pulse ────────────────────────────────────────────────────────────────────────────
+
+    def _ping(self) -> None:
+        if self._lost is None:
+            self._h2.ping(b"headrace")
+            self._flush()
+
+    def _found_dead(self) -> None:
+        said = f"{self.authority} has said nothing for {self._dead_after_s:g} s, not even to a PING"
+        self._lose(ConnectionLost(said))
+        if self._transport is not None:
+            # What waits in the socket must not reach it when it comes back.
+            self._transport.abort()
+
     # ── endings ──────────────────────────────────────────────────────────────────────────────
 
     def _drop_if_done(self, stream: Stream) -> None:
@@ -307,7 +349,7 @@ class Connection(asyncio.Protocol):
         if self._leaving is not None and not self._streams and self._lost is None:
             self._lose(self._leaving)
 
-    def _lose(self, reason: ConnectionLost) -> None:
+    def _lose(self, reason: ConnectionLost | TlsFailed) -> None:
         if self._lost is None:
             self._lost = reason
         for stream in self._streams.values():
@@ -328,21 +370,3 @@ class Connection(asyncio.Protocol):
     async def wait_ready(self) -> None:
         """Until the server's SETTINGS are there: then it does speak HTTP/2."""
         await self._ready
-
-
-async def connect(host: str, port: int, *, timeout_s: float = 10.0) -> Connection:
-    """Connect and wait for the server's SETTINGS. Raises `ConnectionLost`."""
-    loop = asyncio.get_running_loop()
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    connection: Connection | None = None
-    try:
-        async with asyncio.timeout(timeout_s):
-            _, connection = await loop.create_connection(lambda: Connection(authority), host, port)
-            await connection.wait_ready()
-    except TimeoutError as exc:
-        if connection is not None:
-            await connection.close()
-        raise ConnectionLost(f"{authority} gave no HTTP/2 answer in {timeout_s} s") from exc
-    except OSError as exc:
-        raise ConnectionLost(f"cannot connect to {authority}: {exc}") from exc
-    return connection

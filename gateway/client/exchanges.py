@@ -1,31 +1,28 @@
-"""An insert and a query: what runs on one stream from its arguments to its end.
+"""What runs on one stream from its arguments to its end, and an insert as the first of it.
 
 Owns: the order of things in an exchange, and that it is closed for certain.
-Must never know: connections (it is handed a way to open a stream), the form of lines (`wire`).
+Must never know: connections (it is handed a way to open a stream), the form of lines (`wire`),
+what becomes of an exchange whose connection broke (`resuming_insert`, `resuming_query`).
 """
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.client.errors import AnswerBroken, ClientError
+from gateway.client.errors import AnswerBroken, AnswerCut, ClientError
+from gateway.client.ledger import InsertProgress
 from gateway.client.stream import Stream
 from gateway.client.wire import (
     AckBatch,
     AckReader,
     InsertTerms,
-    QueryHeader,
-    QueryReader,
     insert_arguments,
     next_offset,
-    query_arguments,
     response_error,
     row_lines,
 )
-from protocol.types import Column
 
 Row = Mapping[str, Any] | bytes
 """A row as a mapping, or rows as the NDJSON bytes that they are."""
@@ -35,6 +32,9 @@ OpenStream = Callable[[str, str], Awaitable[Stream]]
 
 SEND_BYTES = 32 * 1024
 """Rows of an ordinary iterable are gathered to about this before they are handed on."""
+
+HELD_S = 0.5
+"""How long the answer is waited for to end behind an error that may be the reason of its end."""
 
 REPLY_LIMIT_BYTES = 64 * 1024 * 1024
 """Longest body of a reply that is read whole."""
@@ -52,7 +52,7 @@ class Exchange:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._opened()
+            await self.opened()
         except BaseException:
             await self.aclose()
             raise
@@ -72,7 +72,7 @@ class Exchange:
         if self._stream is not None:
             self._stream.close()
 
-    async def _opened(self) -> Stream:
+    async def opened(self) -> Stream:
         """The stream, opened with its arguments the first time. Raises `KsqlResponseError`."""
         if self._stream is None:
             self._stream = await self._open_stream("POST", self._path)
@@ -108,6 +108,8 @@ class Insert(Exchange):
         target: str,
         rows: Iterable[Row] | AsyncIterable[Row],
         terms: InsertTerms,
+        *,
+        resumes: bool = False,
     ) -> None:
         super().__init__(open_stream, "/inserts-stream", insert_arguments(target, terms))
         self.sent = 0
@@ -116,7 +118,9 @@ class Insert(Exchange):
         """where the channel stood when the insert was opened, known from then on: rows of offsets
         below it are held already"""
         self._rows = rows
-        self._reader = AckReader(continues=terms.continues)
+        self._sent_bytes = 0
+        self._duplicates = 0
+        self._reader = AckReader(continues=terms.continues, resumes=resumes)
         self._sender: asyncio.Task[None] | None = None
 
     @property
@@ -129,6 +133,18 @@ class Insert(Exchange):
         """Rows refused so far, of those that the insert went on after."""
         return self._reader.refused
 
+    @property
+    def progress(self) -> InsertProgress:
+        """How far it is."""
+        return InsertProgress(
+            taken=self.sent,
+            sent=self.sent,
+            acked=self.acked,
+            refused=self.refused,
+            duplicates=self._duplicates,
+            taken_bytes=self._sent_bytes,
+        )
+
     def __aiter__(self) -> AsyncIterator[AckBatch]:
         return self
 
@@ -136,7 +152,7 @@ class Insert(Exchange):
         if self._over:
             raise StopAsyncIteration
         try:
-            batch = await self._next_batch(await self._opened())
+            batch = await self._next_batch(await self.opened())
         except ClientError:
             self._raise_senders_own()
             await self.aclose()
@@ -155,7 +171,14 @@ class Insert(Exchange):
             await asyncio.wait([self._sender])
 
     async def _begin(self, stream: Stream) -> None:
-        self.next_offset = next_offset((await stream.response()).headers)
+        self.next_offset = await self._stands_at(stream)
+        self._start_sending(stream)
+
+    @staticmethod
+    async def _stands_at(stream: Stream) -> int | None:
+        return next_offset((await stream.response()).headers)
+
+    def _start_sending(self, stream: Stream) -> None:
         self._sender = asyncio.create_task(self._send_rows(stream))
         self._sender.add_done_callback(lambda task: _close_if_failed(task, stream))
 
@@ -165,27 +188,45 @@ class Insert(Exchange):
             raise self._reader.failure
         batch: AckBatch | None = None
         while batch is None:
-            data = await stream.receive()
+            data = await self._received(stream)
             self._reader.sent = self.sent
+            if data is None:
+                batch = self._reader.release()
+                continue
             batch = self._reader.feed(data) if data else self._reader.end()
             if batch is None and self._reader.failure is not None:
                 raise self._reader.failure
             if not data:
                 break
-        if batch is None:
-            self._check_complete(stream)
-        elif batch.last_seq >= self.sent:
-            raise AnswerBroken(f"row {batch.last_seq} was acked, but only {self.sent} rows sent")
+        batch = batch or self._last_batch(stream)
+        if batch is not None:
+            self._duplicates += batch.duplicates
+            if batch.last_seq >= self.sent:
+                raise AnswerBroken(f"row {batch.last_seq} was acked, but only {self.sent} sent")
         return batch
 
-    def _check_complete(self, stream: Stream) -> None:
+    async def _received(self, stream: Stream) -> bytes | None:
+        """What comes next; None where nothing came behind a line that is held."""
+        if self._reader.held is None:
+            return await stream.receive()
+        try:
+            async with asyncio.timeout(HELD_S):
+                return await stream.receive()
+        except TimeoutError:
+            return None
+
+    def _last_batch(self, stream: Stream) -> AckBatch | None:
         """The answer ended without an error: then every row must have been sent and acked."""
-        told = self._reader.next_seq
+        told, held = self._reader.next_seq, self._reader.held
+        if held is not None:
+            if stream.ending and told + 1 == self.sent and held.code < 50000:
+                return self._reader.release()
+            raise held
         if stream.ending and told == self.sent:
-            return
-        if self._reader.last_refused is not None:
+            return None
+        if self._reader.last_refused is not None and not self._reader.resumes:
             raise self._reader.last_refused
-        raise AnswerBroken(f"the answer ended after the verdicts of {told} of {self.sent} rows")
+        raise AnswerCut(f"the answer ended after the verdicts of {told} of {self.sent} rows")
 
     def _raise_senders_own(self) -> None:
         """Where the sending failed first, its exception is the cause that the caller wants."""
@@ -211,6 +252,7 @@ class Insert(Exchange):
             async for row in rows:
                 lines, count = row_lines(row)
                 self.sent += count
+                self._sent_bytes += len(lines)
                 await stream.send(lines)
 
     async def _send_gathered(self, stream: Stream, rows: Iterable[Row]) -> None:
@@ -219,6 +261,7 @@ class Insert(Exchange):
         for row in rows:
             lines, count = row_lines(row)
             self.sent += count
+            self._sent_bytes += len(lines)
             gathered.append(lines)
             size += len(lines)
             if size >= SEND_BYTES:
@@ -228,80 +271,6 @@ class Insert(Exchange):
                 # The rows may never end: acks must have their turn even with windows wide open.
                 await asyncio.sleep(0)
         await stream.send(b"".join(gathered))
-
-
-class Query(Exchange):
-    """A running query: iterate over it for its rows, each a list of JSON values.
-
-    ``columns`` and ``query_id`` are there after entry. A push query goes on until it is left, its
-    LIMIT is reached, or it is closed by `Client.close_query`. The iteration raises `QueryFailed`
-    where the server breaks off, after the rows before it.
-    """
-
-    def __init__(self, open_stream: OpenStream, sql: str, properties: Mapping[str, Any]) -> None:
-        super().__init__(open_stream, "/query-stream", query_arguments(sql, properties))
-        self._reader = QueryReader()
-        self._waiting: deque[list[Any]] = deque()
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        """The result's columns, in the order of each row's values."""
-        return self._header.columns
-
-    @property
-    def query_id(self) -> str:
-        """What `Client.close_query` takes."""
-        return self._header.query_id
-
-    @property
-    def continuation_token(self) -> str | None:
-        """The newest token that the server sent, if it sends them."""
-        return self._reader.continuation_token
-
-    def __aiter__(self) -> AsyncIterator[list[Any]]:
-        return self
-
-    async def __anext__(self) -> list[Any]:
-        if not self._waiting:
-            if self._over:
-                raise StopAsyncIteration
-            try:
-                await self._fill(await self._opened())
-            except ClientError:
-                await self.aclose()
-                raise
-        if not self._waiting:
-            await self.aclose()
-            raise StopAsyncIteration
-        return self._waiting.popleft()
-
-    @property
-    def _header(self) -> QueryHeader:
-        if self._reader.header is None:
-            raise RuntimeError("the query is not open yet: use `async with client.query(…) as q`")
-        return self._reader.header
-
-    def _sent_arguments(self, stream: Stream) -> None:
-        stream.end()
-
-    async def _begin(self, stream: Stream) -> None:
-        while self._reader.header is None:
-            data = await stream.receive()
-            self._waiting.extend(self._reader.feed(data) if data else self._reader.end())
-            if not data and self._reader.header is None:
-                raise AnswerBroken("the answer ended before its header")
-
-    async def _fill(self, stream: Stream) -> None:
-        """At least one row into ``_waiting``, or none at the end of the answer."""
-        while not self._waiting:
-            if self._reader.failure is not None:
-                raise self._reader.failure
-            data = await stream.receive()
-            self._waiting.extend(self._reader.feed(data) if data else self._reader.end())
-            if not data:
-                if not self._waiting and self._reader.failure is not None:
-                    raise self._reader.failure
-                return
 
 
 def _close_if_failed(task: asyncio.Task[None], stream: Stream) -> None:
@@ -314,7 +283,7 @@ async def accepted(stream: Stream) -> None:
     """Wait for the status. Raises `KsqlResponseError` with the reply's body if it is not 200."""
     response = await stream.response()
     if response.status != 200:
-        raise response_error(response.status, await body(stream))
+        raise response_error(response.status, await body(stream), response.headers)
 
 
 async def whole_reply(stream: Stream) -> bytes:

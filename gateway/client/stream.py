@@ -26,6 +26,10 @@ class Response:
 class Carrier(Protocol):
     """What a stream needs from its connection."""
 
+    @property
+    def leaving(self) -> bool:
+        """Whether the server has said that it goes away."""
+
     def wants_to_send(self, stream: "Stream") -> None:
         """The outbox has something: send it when windows and socket allow."""
 
@@ -53,6 +57,11 @@ class Stream:
         self._inbox_flow_bytes = 0
         self._arrival = asyncio.Event()
         self._room = asyncio.Event()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the server has said that it goes away."""
+        return self._carrier.leaving
 
     # ── the sending side ─────────────────────────────────────────────────────────────────────
 

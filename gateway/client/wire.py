@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from gateway.client.backoff import WAITING_CODES, is_fenced
 from gateway.client.errors import (
     AnswerBroken,
     ClientError,
@@ -18,6 +19,8 @@ from gateway.client.errors import (
     QueryFailed,
     RowRefused,
 )
+from gateway.client.place import QueryPlace
+from protocol.tokens import CONTINUE_FROM, TOKENS_ENABLED
 from protocol.types import Column, TypeTextError, parse_type
 
 LINE_LIMIT_BYTES = 64 * 1024 * 1024
@@ -70,10 +73,16 @@ def next_offset(headers: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def query_arguments(sql: str, properties: Mapping[str, Any]) -> bytes:
-    """The body of `/query-stream`."""
+def query_arguments(
+    sql: str, properties: Mapping[str, Any], place: QueryPlace | None = None
+) -> bytes:
+    """The body of `/query-stream`; with a ``place`` tokens are asked for, and to go on from it."""
     asked = {"headrace.frames": "coalesced", **properties}
-    return orjson.dumps({"sql": sql, "properties": asked})
+    if place is None:
+        return orjson.dumps({"sql": sql, "properties": asked})
+    own = {} if place.token is None else {CONTINUE_FROM: place.token}
+    asked[TOKENS_ENABLED] = True
+    return orjson.dumps({"sql": sql, "properties": asked, "requestProperties": own})
 
 
 def row_lines(row: Mapping[str, Any] | bytes) -> tuple[bytes, int]:
@@ -162,9 +171,13 @@ class AckReader:
     that `feed` returned. With ``continues`` an error line that names a row is a verdict among
     others, and ``last_refused`` while no other line has come after it; but one of a row that was
     not ``sent`` yet is the server's word that it takes no more.
+
+    With ``resumes`` what is no verdict must never be taken for one: an error line that says so by
+    its code ends the insert, and any other is ``held`` while it is the last that came, for if the
+    answer ends behind it, it may be the reason of the end. `release` takes it for a verdict.
     """
 
-    def __init__(self, *, continues: bool = False) -> None:
+    def __init__(self, *, continues: bool = False, resumes: bool = False) -> None:
         self.next_seq = 0
         self.sent = 0
         """rows sent so far; the caller keeps it"""
@@ -173,6 +186,8 @@ class AckReader:
         self.failure: ClientError | None = None
         self.last_refused: RowRefused | None = None
         self._continues = continues
+        self.resumes = resumes
+        self._held: _AckLine | None = None
         self._cutter = LineCutter()
         self._decoder = msgspec.json.Decoder(_AckLine)
 
@@ -184,6 +199,17 @@ class AckReader:
         """The answer is over: a last line without its newline still counts."""
         return self._take(self._cutter.rest())
 
+    @property
+    def held(self) -> RowRefused | None:
+        """The refusal that is the last line so far and may be the reason of an end."""
+        held = self._held
+        return None if held is None else RowRefused(held.seq, held.message, held.error_code)
+
+    def release(self) -> AckBatch | None:
+        """No end came behind it: what is held is a verdict."""
+        held, self._held = self._held, None
+        return None if held is None else self._told([held])
+
     def _take(self, lines: bytes) -> AckBatch | None:
         if not lines or self.failure is not None:
             return None
@@ -191,12 +217,29 @@ class AckReader:
             acks = self._decoder.decode_lines(lines)
         except msgspec.MsgspecError as exc:
             raise AnswerBroken(f"not an ack line: {exc}: {lines[:200]!r}") from exc
+        if self._held is not None:
+            acks.insert(0, self._held)
+            self._held = None
+        if self.resumes and acks and acks[-1].status != "ok" and self._is_verdict(acks[-1]):
+            self._held = acks.pop()
+        return self._told(acks)
+
+    def _is_verdict(self, line: _AckLine) -> bool:
+        """Whether an error line is the verdict on one row, and the insert goes on."""
+        if not self._continues or not 0 <= line.seq < self.sent:
+            return False
+        if not self.resumes:
+            return True
+        refused = RowRefused(line.seq, line.message, line.error_code)
+        return refused.code not in WAITING_CODES and not is_fenced(refused)
+
+    def _told(self, acks: list[_AckLine]) -> AckBatch | None:
         first, duplicates, refused = self.next_seq, 0, list[RowRefused]()
         for ack in acks:
             if ack.status == "ok":
                 self.last_refused = None
                 duplicates += ack.duplicate
-            elif self._continues and 0 <= ack.seq < self.sent:
+            elif self._is_verdict(ack):
                 self.last_refused = RowRefused(ack.seq, ack.message, ack.error_code)
                 refused.append(self.last_refused)
             else:
@@ -241,13 +284,15 @@ class QueryReader:
     """Lines of `/query-stream` to a header and rows.
 
     ``failure`` is set by an error line, after the rows that `feed` returned with it.
-    ``continuation_token`` is the newest that the server sent.
+    ``continuation_token`` is the newest that the server sent. ``place`` counts the rows, and drops
+    those that were handed out by a session before this one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: QueryPlace | None = None) -> None:
         self.header: QueryHeader | None = None
         self.failure: ClientError | None = None
         self.continuation_token: str | None = None
+        self._place = place
         self._cutter = LineCutter()
         self._decoder = msgspec.json.Decoder()
 
@@ -272,7 +317,8 @@ class QueryReader:
         rows: list[list[Any]] = []
         for value in values:
             if isinstance(value, list):
-                rows.append(value)
+                if self._place is None or self._place.row():
+                    rows.append(value)
             elif self._object(value):
                 break
         return rows
@@ -286,6 +332,8 @@ class QueryReader:
             return True
         if "continuationToken" in value:
             self.continuation_token = str(value["continuationToken"])
+            if self._place is not None:
+                self._place.at(self.continuation_token)
         return False
 
 
@@ -302,11 +350,29 @@ def _query_header(line: bytes) -> QueryHeader:
     return QueryHeader(header.query_id or "", columns)
 
 
-def response_error(status: int, body: bytes) -> KsqlResponseError:
+def response_error(
+    status: int, body: bytes, headers: Mapping[str, str] | None = None
+) -> KsqlResponseError:
     """The exception of a reply whose status is not 200, whatever its body holds."""
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
     except msgspec.MsgspecError:
         error = _ErrorBody()
-    text = error.message or body[:500].decode(errors="replace") or "the server gave no reason"
-    return KsqlResponseError(status, error.error_code or status * 100, text)
+    text = error.message or body[:500].decode(errors="replace") or _UNSAID.get(status, _NO_REASON)
+    retry_after_s = _retry_after_s((headers or {}).get("retry-after"))
+    return KsqlResponseError(status, error.error_code or status * 100, text, retry_after_s)
+
+
+_NO_REASON = "the server gave no reason"
+_UNSAID = {
+    401: "the server wants credentials, or others than it was given",
+    403: "these credentials may not do this",
+    429: "the server has no room for this now",
+}
+
+
+def _retry_after_s(text: str | None) -> float | None:
+    """Seconds only: a date would need the server's clock."""
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 9:
+        return None
+    return float(text)

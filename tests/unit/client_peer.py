@@ -6,6 +6,7 @@ shut, a GOAWAY between two rows.
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,6 +104,8 @@ class Peer(asyncio.Protocol):
         self.h2 = _H2(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self.exchanges: dict[int, Exchange] = {}
         self.pong_received = asyncio.Event()
+        self.ping_received = asyncio.Event()
+        self._deaf = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -116,6 +119,8 @@ class Peer(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         for event in self.h2.receive_data(data):
             self._on(event)
         self.flush()
@@ -139,6 +144,10 @@ class Peer(asyncio.Protocol):
         self.h2.ping(b"12345678")
         self.flush()
 
+    def go_deaf(self) -> None:
+        """Take what comes and answer nothing any more, as a machine that vanished."""
+        self._deaf = True
+
     def drop(self) -> None:
         """End the TCP connection without a word."""
         assert self._transport is not None
@@ -160,6 +169,8 @@ class Peer(asyncio.Protocol):
             case h2.events.StreamReset(stream_id=int(stream_id)):
                 self.exchanges[stream_id].reset_code = int(event.error_code or 0)
                 self.exchanges[stream_id].body.put_nowait(None)
+            case h2.events.PingReceived():
+                self.ping_received.set()
             case h2.events.PingAckReceived():
                 self.pong_received.set()
 
@@ -192,12 +203,18 @@ class ScriptedServer:
 
 
 @contextlib.asynccontextmanager
-async def scripted(script: Script, **settings: int) -> AsyncIterator[ScriptedServer]:
+async def scripted(
+    script: Script, *, tls: ssl.SSLContext | None = None, **settings: int
+) -> AsyncIterator[ScriptedServer]:
     """A server with these HTTP/2 settings (``initial_window_size=100``), up for the block."""
     codes = {h2.settings.SettingCodes[name.upper()]: value for name, value in settings.items()}
     server = ScriptedServer(script, {int(code): value for code, value in codes.items()})
-    listener = await asyncio.get_running_loop().create_server(lambda: Peer(server), "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    listener = await asyncio.get_running_loop().create_server(
+        lambda: Peer(server), "127.0.0.1", 0, ssl=tls
+    )
+    server.url = (
+        f"{'http' if tls is None else 'https'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    )
     try:
         yield server
         await server.finish()

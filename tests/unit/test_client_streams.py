@@ -511,7 +511,7 @@ async def test_a_server_of_another_protocol_is_named_as_such() -> None:
             pass
 
 
-@pytest.mark.parametrize("url", ["https://h:1", "h:8088", "http://"])
+@pytest.mark.parametrize("url", ["ftp://h:1", "h:8088", "http://", "http://u:p@h:x"])
 def test_a_url_that_it_cannot_serve_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="expected a URL"):
         Client(url)
