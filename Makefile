@@ -8,7 +8,7 @@ PORT ?= 8088
 DATA ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo druid druid-stop test check format vectors bench crash clean
+.PHONY: help install run demo druid druid-stop test check format vectors reference bench crash browser pictures clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,15 @@ format: install ## put every file into the project's format
 
 vectors: install ## write tests/clients/README.md, the page of compatibility vectors
 	$(BIN)/python -m tests.clients.page
+
+reference: install ## write deploy/configuration.md, the page of all configuration keys
+	$(BIN)/python -m gateway.config.reference > deploy/configuration.md
+
+browser: ## install Debian's Chromium, which the tests of the live page drive (as root)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+
+pictures: install ## draw the live page for the README, into deploy/pictures/
+	$(BIN)/python -m tests.page.pictures
 
 bench: install ## measure, in ratios within one run
 	$(BIN)/python -m tests.bench

@@ -26,7 +26,8 @@ The tree::
     RowRejected               not a reply: a row inside a stream that is open already
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Self
 
 import orjson
 
@@ -35,6 +36,10 @@ class KsqlError(Exception):
     """An error that ends a request with ``status`` and ``body()``."""
 
     code = 50000
+    statement: str | None = None
+    """the statement that it ended, where others of the same request were carried out before"""
+    entities: tuple[dict[str, Any], ...] = ()
+    """what those have given"""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -46,8 +51,26 @@ class KsqlError(Exception):
         return self.code // 100
 
     def document(self) -> dict[str, Any]:
-        """The error as ksqlDB's ``generic_error`` object, members in its order."""
-        return {"@type": "generic_error", "error_code": self.code, "message": self.message}
+        """The error as ksqlDB's ``generic_error``, or ``statement_error`` where it ended one of
+        several statements; members in its order."""
+        if self.statement is None:
+            return {"@type": "generic_error", "error_code": self.code, "message": self.message}
+        return {
+            "@type": "statement_error",
+            "error_code": self.code,
+            "message": f"{self.message}\nStatement: {self.statement}",
+            "statementText": self.statement,
+            "entities": list(self.entities),
+        }
+
+    def within(self, statement: str, entities: Iterable[dict[str, Any]]) -> Self:
+        """The same error, as it ended ``statement`` behind others that gave ``entities``.
+
+        A copy: whoever waited for the same answer may have been given the same error.
+        """
+        told = self.__class__.__new__(self.__class__, *self.args)
+        told.__dict__.update(self.__dict__, statement=statement, entities=tuple(entities))
+        return told
 
     def body(self) -> bytes:
         """The error as compact JSON."""
@@ -69,18 +92,8 @@ class BadStatement(KsqlError):
         self, message: str, statement: str, entities: tuple[dict[str, Any], ...] = ()
     ) -> None:
         super().__init__(message)
-        self.statement = statement
+        self.statement: str = statement
         self.entities = entities
-
-    def document(self) -> dict[str, Any]:
-        """ksqlDB's ``statement_error``: the problem, then the statement it was found in."""
-        return {
-            "@type": "statement_error",
-            "error_code": self.code,
-            "message": f"{self.message}\nStatement: {self.statement}",
-            "statementText": self.statement,
-            "entities": list(self.entities),
-        }
 
 
 class QueryOnKsql(BadStatement):

@@ -21,6 +21,7 @@ REASON_MAX_BYTES = 123
 
 NORMAL = 1000
 UNSUPPORTED_DATA = 1003
+POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
 TRY_AGAIN_LATER = 1013
 
@@ -61,6 +62,8 @@ def close_code(error: KsqlError) -> int:
     """The code that a failed query's socket is closed with."""
     if error.status in (429, 503):
         return TRY_AGAIN_LATER
+    if error.status in (401, 403):
+        return POLICY_VIOLATION
     return UNSUPPORTED_DATA if error.status < 500 else INTERNAL_ERROR
 
 

@@ -4,7 +4,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +34,13 @@ def headrace(
 ) -> Ended:
     """Run it with pipes; ``settings`` are environment variables, no others of ours are there."""
     done = subprocess.run(
-        _command(arguments),
+        command_line(arguments),
         input=stdin,
         capture_output=True,
         timeout=DEADLINE_S,
         check=False,
         cwd=folder,
-        env=_environment(settings),
+        env=environment(settings),
     )
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -51,11 +51,11 @@ def headrace_on_a_terminal(*arguments: object, settings: Mapping[str, str] | Non
     given = {"COLUMNS": str(COLUMNS), "TERM": "xterm", "NO_COLOR": "1", **(settings or {})}
     with os.fdopen(master, "rb", buffering=0) as screen:
         process = subprocess.Popen(
-            _command(arguments),
+            command_line(arguments),
             stdin=terminal,
             stdout=terminal,
             stderr=subprocess.PIPE,
-            env=_environment(given),
+            env=environment(given),
         )
         os.close(terminal)
         shown = b"".join(iter(lambda: _read(screen.fileno()), b""))
@@ -70,11 +70,13 @@ def _read(screen: int) -> bytes:
         return b""
 
 
-def _command(arguments: tuple[object, ...]) -> list[str]:
+def command_line(arguments: Sequence[object]) -> list[str]:
+    """What runs it."""
     return [sys.executable, "-m", "gateway", *map(str, arguments)]
 
 
-def _environment(settings: Mapping[str, str] | None) -> dict[str, str]:
+def environment(settings: Mapping[str, str] | None) -> dict[str, str]:
+    """Ours without what is Headrace's, and ``settings``."""
     unset = ("HEADRACE_", "EDITOR", "VISUAL", "COLUMNS")
     ours = {name: text for name, text in os.environ.items() if not name.startswith(unset)}
     root = str(Path(__file__).parents[1])

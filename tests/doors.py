@@ -15,6 +15,7 @@ from quart import Quart
 
 from gateway.http.h2core import H2Options
 from gateway.http.server import FrontDoor, listen, serve
+from gateway.http.tls import ServerTls
 from tests.peers import Peer
 
 START_S = 10.0
@@ -25,10 +26,11 @@ Found = TypeVar("Found")
 class Door:
     """A server that runs. Use `opened_door`."""
 
-    def __init__(self, app: Quart, options: H2Options) -> None:
+    def __init__(self, app: Quart, options: H2Options | None, tls: ServerTls | None = None) -> None:
         self.faults: list[str] = []
         """what the event loop's exception handler was told"""
         self._app = app
+        self._tls = tls
         self._listener = listen("127.0.0.1", 0)
         self._front = FrontDoor(options)
         self._ready = threading.Event()
@@ -93,13 +95,18 @@ class Door:
             await self._front.drain(1.0)
 
         with self._front.installed():
-            await serve(self._app, self._listener, streams_max=1000, stop=stopping)
+            await serve(self._app, self._listener, streams_max=1000, stop=stopping, tls=self._tls)
 
 
 @contextlib.contextmanager
-def opened_door(app: Quart, **limits: Any) -> Iterator[Door]:
-    """A front door that is up for the block and had no fault in it; ``limits`` of `H2Options`."""
-    door = Door(app, H2Options(**limits))
+def opened_door(
+    app: Quart, *, tls: ServerTls | None = None, lanes: bool = True, **limits: Any
+) -> Iterator[Door]:
+    """A front door that is up for the block and had no fault in it; ``limits`` of `H2Options`.
+
+    Without ``lanes`` its HTTP/2 connection is Hypercorn's.
+    """
+    door = Door(app, H2Options(**limits) if lanes else None, tls)
     door.start()
     try:
         yield door

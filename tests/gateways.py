@@ -23,9 +23,11 @@ POLL_S = 0.02
 
 _READY = re.compile(
     rb"headrace ready at https?://([\d.]+):(\d+) \(data folder (.+), warehouse (\w+)\)"
-    rb"(?:, admin port at (http://\S+))?\n"
+    rb"(?:, admin port at (https?://\S+))?\n"
 )
-_COMPLAINT = re.compile(r"Traceback|\[(?:error|critical)|Error:|never retrieved|was destroyed")
+_COMPLAINT = re.compile(
+    r'Traceback|"level":"(?:error|critical)"|Error:|never retrieved|was destroyed'
+)
 
 
 class NotReady(AssertionError):
@@ -70,6 +72,10 @@ class GatewayProcess:
                 self._command, stdin=subprocess.DEVNULL, stderr=stderr, env=ours | given
             )
         self._await_ready()
+
+    def keep_port(self) -> None:
+        """From now on it starts at the port that it has."""
+        self._command[self._command.index("--port") + 1] = str(self.address[1])
 
     def terminate(self) -> None:
         """Ask it to stop (SIGTERM) and do not wait."""

@@ -21,7 +21,7 @@ from gateway.ingest.spool import SpoolFile
 from gateway.query.mailbox import MailboxLimits
 from gateway.query.push import RunningPush, SubscriptionLimits
 from gateway.query.service import QueryService
-from gateway.seams import InsertSpec, Source, SourceKind, Sources, Warehouse
+from gateway.seams import UNASKED, InsertSpec, Source, SourceKind, Sources, Warehouse
 from protocol.arguments import QueryArguments
 from protocol.tokens import CONTINUE_FROM, TOKENS_ENABLED
 from protocol.types import BIGINT, STRING, Column
@@ -158,7 +158,8 @@ class PushHouse:
     ) -> RunningPush:
         """Start a push query."""
         given = {} if token is None else {CONTINUE_FROM: token}
-        running = await self.queries.start(QueryArguments(sql, properties or {}, {}, given))
+        arguments = QueryArguments(sql, properties or {}, {}, given)
+        running = await self.queries.start(arguments, UNASKED)
         assert isinstance(running, RunningPush)
         return running
 

@@ -13,7 +13,7 @@ from quart import Quart
 from gateway.http.app import Doors, HttpLimits, make_app
 from gateway.http.drain import OpenStreams, ServerState
 from gateway.http.inserts import InsertLimits
-from gateway.seams import AckLevel, QueryEnd, QueryKind, ResultColumn, RowLines, SourceKind
+from gateway.seams import AckLevel, Permit, QueryEnd, QueryKind, ResultColumn, RowLines, SourceKind
 from protocol.arguments import QueryArguments
 from protocol.types import BIGINT
 
@@ -52,14 +52,14 @@ class ScriptedQueries:
     query: ScriptedQuery | Exception
     asked: list[QueryArguments] = field(default_factory=list)
 
-    async def start(self, arguments: QueryArguments) -> ScriptedQuery:
+    async def start(self, arguments: QueryArguments, permit: Permit) -> ScriptedQuery:
         """See `gateway.seams.Queries`."""
         self.asked.append(arguments)
         if isinstance(self.query, Exception):
             raise self.query
         return self.query
 
-    async def close_query(self, query_id: str) -> bool:
+    async def close_query(self, query_id: str, permit: Permit) -> bool:
         """See `gateway.seams.Queries`."""
         return False
 

@@ -6,6 +6,7 @@ Frames are read and written by ``wsproto``; nothing is answered but what a clien
 import base64
 import json
 import socket
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import urlencode
@@ -64,19 +65,29 @@ class Socket:
 
 
 class UpgradedSocket(Socket):
-    """Over HTTP/1.1, on a connection of its own. ``address`` is (host, port)."""
+    """Over HTTP/1.1, on a connection of its own. ``address`` is (host, port).
 
-    def __init__(self, address: tuple[str, int], path: str) -> None:
+    ``sock`` is connected already, over TLS for example.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        path: str,
+        sock: socket.socket | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self.status = 0
         self.rest = b""
-        self._socket = socket.create_connection(address, DEADLINE_S)
+        self._socket = sock or socket.create_connection(address, DEADLINE_S)
         key = base64.b64encode(b"0123456789abcdef").decode()
         lines = [
             f"GET {path} HTTP/1.1",
             f"Host: {address[0]}:{address[1]}",
             *("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"),
             f"Sec-WebSocket-Key: {key}",
+            *(f"{name}: {value}" for name, value in (headers or {}).items()),
         ]
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
         self._read_head()

@@ -7,10 +7,10 @@ oldest are forgotten, and are unknown then, as they are after a restart.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.catalog.outside import TaskStates, TaskWhy
-from gateway.seams import TaskState, WarehouseUnreachable
+from gateway.seams import Permit, Right, TaskState, WarehouseUnreachable, sees
 from protocol.entities import Entity, command_status
 from protocol.types import quote
 
@@ -20,12 +20,23 @@ COMMANDS_LIMIT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """``task_id``: the task to ask after; None once nothing more is to be learnt."""
+    """``task_id``: the task to ask after; None once nothing more is to be learnt.
+
+    ``owner`` gave the command, and ``names`` are what it was about.
+    """
 
     status: str
     message: str
+    owner: str
+    names: tuple[str, ...]
     query_id: str | None = None
     task_id: str | None = None
+
+    def is_told(self, permit: Permit) -> bool:
+        """Whether its status is the permit's to know."""
+        if permit.principal.name == self.owner or permit.may(Right.ADMIN):
+            return True
+        return any(sees(permit, name) for name in self.names)
 
 
 class Commands:
@@ -43,22 +54,24 @@ class Commands:
         self._limit = limit
         self._commands: OrderedDict[str, _Command] = OrderedDict()
 
-    def done(self, command_id: str, message: str) -> None:
+    def done(self, command_id: str, message: str, owner: str, name: str) -> None:
         """The command has succeeded."""
-        self._note(command_id, _Command("SUCCESS", message))
+        self._note(command_id, _Command("SUCCESS", message, owner, (name,)))
 
-    def started(self, command_id: str, task_id: str, message: str) -> None:
+    def started(self, command_id: str, task_id: str, message: str, owner: str) -> None:
         """The command goes on as a task."""
-        self._note(command_id, _Command("RUNNING", message, task_id, task_id))
+        self._note(command_id, _Command("RUNNING", message, owner, (), task_id, task_id))
 
-    async def status(self, command_id: str) -> Entity | None:
+    async def status(self, command_id: str, permit: Permit) -> Entity | None:
         """``{"status", "message", "queryId"}`` of a command; None if it is not known (404).
+
+        One that is neither the principal's own nor about a name that it sees is not known to it.
 
         The name between the slashes may lack its back-ticks. While the warehouse is away the last
         status holds.
         """
         known = self._find(command_id)
-        if known is None:
+        if known is None or not self._commands[known].is_told(permit):
             return None
         await self._look([known])
         await self._ask_why(known)
@@ -67,10 +80,14 @@ class Commands:
             return None
         return command_status(command.status, command.message, command.query_id)
 
-    async def statuses(self) -> dict[str, str]:
-        """The status of every command that is known, by its id."""
+    async def statuses(self, permit: Permit) -> dict[str, str]:
+        """The status of every command that is known to the principal, by its id."""
         await self._look(list(self._commands))
-        return {known: command.status for known, command in self._commands.items()}
+        return {
+            known: command.status
+            for known, command in self._commands.items()
+            if command.is_told(permit)
+        }
 
     def _note(self, command_id: str, command: _Command) -> None:
         self._commands[command_id] = command
@@ -103,12 +120,15 @@ class Commands:
             command_id = tasks[task_id]
             if command_id not in self._commands:
                 continue
+            command = self._commands[command_id]
             if state is TaskState.SUCCESS:
                 said = f"Task {task_id} has succeeded"
-                self._commands[command_id] = _Command("SUCCESS", said, task_id)
+                self._commands[command_id] = replace(
+                    command, status="SUCCESS", message=said, task_id=None
+                )
             elif state is TaskState.FAILED:
                 said = f"Task {task_id} has failed"
-                self._commands[command_id] = _Command("ERROR", said, task_id, task_id)
+                self._commands[command_id] = replace(command, status="ERROR", message=said)
 
     async def _ask_why(self, command_id: str) -> None:
         command = self._commands.get(command_id)
@@ -122,4 +142,4 @@ class Commands:
             return
         if command_id in self._commands:
             said = f"{command.message}: {failure.message}"
-            self._commands[command_id] = _Command("ERROR", said, command.query_id)
+            self._commands[command_id] = replace(command, message=said, task_id=None)

@@ -8,19 +8,23 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gateway.seams import TaskFailure, TaskState
+from gateway.seams import Permit, TaskFailure, TaskState
 from protocol.entities import LiveQuery
 
 
 class InsertRows(Protocol):
     """Stores rows and returns once they hold the ack level of their stream.
 
+    They count for the permit's principal; that it may insert them has been asked.
+
     ``target`` is a name in back-ticks that the catalogue resolves; the rows are JSON objects as a
     client of ``/inserts-stream`` sends them, their names as the datasource spells them. They have
     been checked: what is refused all the same raises `protocol.errors.RowRejected`.
     """
 
-    def __call__(self, target: str, rows: list[dict[str, Any]], /) -> Awaitable[None]: ...
+    def __call__(
+        self, target: str, rows: list[dict[str, Any]], permit: Permit, /
+    ) -> Awaitable[None]: ...
 
 
 class RunTask(Protocol):
@@ -53,11 +57,12 @@ TaskWhy = Callable[[str], Awaitable[TaskFailure]]
 class LiveQueries:
     """The push queries that live now.
 
-    ``live`` gives them; ``terminate`` closes one by its id and says whether there was one.
+    ``live`` gives those of the permit's principal; ``terminate`` closes one of them by its id and
+    says whether there was one. With ``admin`` all are its own.
     """
 
-    live: Callable[[], Iterable[LiveQuery]]
-    terminate: Callable[[str], bool]
+    live: Callable[[Permit], Iterable[LiveQuery]]
+    terminate: Callable[[str, Permit], bool]
 
 
 NO_INSERT = "send rows to /inserts-stream, which acknowledges each of them"

@@ -2,7 +2,17 @@
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.outside import NO_EXPLAIN, ExplainQuery, LiveQueries
-from gateway.seams import QueryRefused, Source, WarehouseUnreachable
+from gateway.seams import (
+    Permit,
+    QueryRefused,
+    Right,
+    Source,
+    WarehouseUnreachable,
+    find_permitted,
+    readable_names,
+    require_readable,
+)
+from gateway.sql import names_read
 from protocol import entities
 from protocol.entities import Entity, LiveQuery
 from protocol.errors import BadStatement, WarehouseAway
@@ -22,18 +32,19 @@ class Plans:
         self._queries = queries
         self._explain = explain
 
-    async def answer(self, statement: Explain) -> Entity:
-        """``queryDescription``. Raises `BadStatement`, `WarehouseAway`."""
+    async def answer(self, statement: Explain, permit: Permit) -> Entity:
+        """``queryDescription``, for whom may run the query. Raises `KsqlError`."""
         if isinstance(statement.query, PullQuery):
-            return await self._pull(statement, statement.query)
+            return await self._pull(statement, statement.query, permit)
         if isinstance(statement.query, PushQueryText):
-            return await self._push(statement, statement.query)
-        return self._live(statement, statement.query_id or "")
+            return await self._push(statement, statement.query, permit)
+        return self._live(statement, statement.query_id or "", permit)
 
-    async def _pull(self, statement: Explain, query: PullQuery) -> Entity:
+    async def _pull(self, statement: Explain, query: PullQuery, permit: Permit) -> Entity:
         if self._explain is None:
             raise BadStatement(refusal(("EXPLAIN",), NO_EXPLAIN), statement.text)
-        resolved = resolve_query(query.sql, self._catalog.names)
+        resolved = resolve_query(query.sql, readable_names(self._catalog.names, permit))
+        await require_readable(permit, resolved, names_read)
         try:
             plan = await self._explain(resolved.sql)
         except QueryRefused as refused:
@@ -48,12 +59,12 @@ class Plans:
             sources=[names.name for names in resolved.sources],
         )
 
-    async def _push(self, statement: Explain, query: PushQueryText) -> Entity:
-        source: Source | None = None
-        if query.source_text is not None:
-            source = await self._catalog.find(query.source_text)
+    async def _push(self, statement: Explain, query: PushQueryText, permit: Permit) -> Entity:
+        problem = "A push query reads one stream by its name, and there is none of this name"
+        if query.source_text is None:
+            raise BadStatement(problem, statement.text)
+        source = await find_permitted(self._catalog, query.source_text, permit, Right.QUERY)
         if source is None:
-            problem = "A push query reads one stream by its name, and there is none of this name"
             raise BadStatement(problem, statement.text)
         return entities.query_description(
             statement.text,
@@ -63,8 +74,8 @@ class Plans:
             sources=[source.name],
         )
 
-    def _live(self, statement: Explain, query_id: str) -> Entity:
-        for query in self._queries.live():
+    def _live(self, statement: Explain, query_id: str, permit: Permit) -> Entity:
+        for query in self._queries.live(permit):
             if query.query_id in (query_id, query_id.upper()):
                 return entities.query_description(
                     statement.text, query, kind=query.kind, plan=_LIVE_PLANS[query.kind]

@@ -33,3 +33,12 @@ class BadConfiguration(CommandFailed):
     """The configuration that was to name the gateway cannot be used (EX_CONFIG)."""
 
     exit_code = 78
+
+
+class Interrupted(CommandFailed):
+    """A signal has ended it: ^C, SIGTERM. ``said`` is what is worth knowing then."""
+
+    def __init__(self, number: int, said: str = "") -> None:
+        super().__init__(said)
+        self.number = number
+        self.exit_code = 128 + number

@@ -6,6 +6,7 @@ whatever cannot be printed is written as an escape.
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import orjson
 from rich.cells import cell_len
@@ -51,8 +52,8 @@ def print_json(document: Document) -> None:
 
 
 def complain(text: str) -> None:
-    """A sentence on standard error."""
-    print(f"headrace: {plain(text)}", file=sys.stderr)
+    """A sentence on standard error; one of the gateway's may have several lines."""
+    print("headrace: " + "\n".join(map(plain, text.split("\n"))), file=sys.stderr)
 
 
 def plain(value: object) -> str:
@@ -67,16 +68,24 @@ def plain(value: object) -> str:
 
 
 def _print_table(documents: Iterable[Document], columns: Sequence[str]) -> None:
-    rows = [[plain(document.get(name)) for name in columns] for document in documents]
+    values = [[document.get(name) for name in columns] for document in documents]
+    rows = [list(map(plain, each)) for each in values]
+    numeric = [_is_numeric(cells) for cells in zip(*values, strict=True)] or [False] * len(columns)
     widths = _widths(columns, rows, Console().width)
     table = Table(box=None, pad_edge=False, header_style="", padding=(0, GAP, 0, 0))
-    for name, width in zip(columns, widths, strict=True):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", width=width)
+    for name, width, is_numeric in zip(columns, widths, numeric, strict=True):
+        side: Literal["left", "right"] = "right" if is_numeric else "left"
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=width, justify=side)
     for row in rows:
         table.add_row(*map(Text, row))
     # Where all is too wide, lines that wrap are better than cells that nobody can read.
     console = Console(width=sum(widths) + GAP * len(widths))
     console.print(table, soft_wrap=True)
+
+
+def _is_numeric(cells: Sequence[object]) -> bool:
+    """Numbers and nothing else, but for cells that are empty."""
+    return {type(each) for each in cells} - {type(None)} in ({int}, {float}, {int, float})
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:

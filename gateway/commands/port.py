@@ -6,6 +6,7 @@ gateway's own words where it gave some.
 
 import contextlib
 import http.client
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 
 from gateway.commands.failures import CommandFailed, NoGateway, Refused, TryLater, WrongUsage
+from gateway.commands.who import NOBODY, Who, unknown_caller, without_userinfo
 
 Document = dict[str, Any]
 
@@ -27,10 +29,14 @@ _LATER = (429, 503)
 
 
 class AdminPort:
-    """The admin port at ``url`` (``http://host:port``). Raises `WrongUsage` for any other text."""
+    """The admin port at ``url`` (``http://host:port``). Raises `WrongUsage` for any other text.
 
-    def __init__(self, url: str) -> None:
+    ``who`` is whose credentials it is shown.
+    """
+
+    def __init__(self, url: str, who: Who = NOBODY) -> None:
         self.url = url.rstrip("/")
+        self._who = who
         try:
             parts = urlsplit(self.url)
             self._port = parts.port
@@ -38,6 +44,9 @@ class AdminPort:
             raise WrongUsage(f"{url} is no address: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise WrongUsage(f"{url} is no address: it must look like http://127.0.0.1:8089")
+        if parts.username is not None or parts.password is not None:
+            shown = without_userinfo(self.url)
+            raise WrongUsage(f"{shown}: credentials go with --user, and not into the URL")
         self._tls = parts.scheme == "https"
         self._host = parts.hostname
         self._path = parts.path
@@ -75,6 +84,20 @@ class AdminPort:
         if rest:
             raise CommandFailed(f"{self.url} broke off in the middle of a line")
 
+    def events(self, path: str) -> Iterator[tuple[str, bytes]]:
+        """Server-sent events, name and data, until the gateway ends them; comments are passed over.
+
+        Raises `CommandFailed` where their end is missing.
+        """
+        with self._answer("GET", path, None, None) as answer:
+            rest = b""
+            while piece := answer.read1(PIECE_BYTES):
+                *whole, rest = (rest + piece).split(b"\n\n")
+                for event in whole:
+                    fields = dict(line.partition(b": ")[::2] for line in event.split(b"\n"))
+                    if b"event" in fields:
+                        yield fields[b"event"].decode(), fields.get(b"data", b"")
+
     @contextlib.contextmanager
     def _answer(
         self, method: str, path: str, query: Mapping[str, object] | None, body: Document | None
@@ -98,17 +121,27 @@ class AdminPort:
     ) -> http.client.HTTPResponse:
         raw = None if body is None else orjson.dumps(body)
         headers = {} if raw is None else {"Content-Type": "application/json"}
+        if (authorization := self._who.authorization) is not None:
+            headers["Authorization"] = authorization
         try:
             connection.request(method, target, raw, headers)
             return connection.getresponse()
+        except ssl.SSLCertVerificationError as error:
+            raise NoGateway(
+                f"the certificate of {self.url} is not trusted ({error.verify_message}): "
+                "name its authority with --ca-file"
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             raise NoGateway(
                 f"no gateway answers at {self.url} ({_why(error)}): {_REMEDY}"
             ) from None
 
     def _connection(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-        return kind(self._host, self._port, timeout=TIMEOUT_S)
+        if not self._tls:
+            return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        return http.client.HTTPSConnection(
+            self._host, self._port, timeout=TIMEOUT_S, context=self._who.tls
+        )
 
     def _target(self, path: str, query: Mapping[str, object] | None) -> str:
         given = {name: value for name, value in (query or {}).items() if value is not None}
@@ -131,6 +164,8 @@ class AdminPort:
         message = _message(document)
         if status in _LATER:
             return TryLater(message)
+        if status in (401, 403):
+            return Refused(unknown_caller(status, message, self.url, self._who))
         if message.startswith("Path not found"):
             return Refused(f"{message} at {self.url}: is that the admin port of a gateway?")
         return Refused(message)

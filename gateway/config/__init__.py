@@ -3,7 +3,9 @@
 `sections` has the keys, `loading` where their values come from.
 """
 
-from gateway.config.loading import ConfigError, load
+from gateway.config.errors import ConfigError
+from gateway.config.loading import load
+from gateway.config.reloads import Reloads
 from gateway.config.sections import (
     AccessConfig,
     AdminConfig,
@@ -28,6 +30,7 @@ __all__ = [
     "IngestConfig",
     "LogConfig",
     "QueryConfig",
+    "Reloads",
     "TracesConfig",
     "load",
 ]

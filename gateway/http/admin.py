@@ -4,9 +4,9 @@ Owns: the guard before every request, health, and the held batches; dead letters
 file. Further things of the operator's are blueprints, added in `make_admin_app`. Must never know:
 how rows are stored, nor the routes of the front door.
 
-It asks nobody for credentials, so it listens on the loopback unless it is told otherwise, and
-refuses what a foreign web page could send (`gateway.http.callers`). Errors are those of the front
-door, in the same form.
+It listens on the loopback unless it is told otherwise, and refuses what a foreign web page could
+send (`gateway.http.callers`). Where access asks for credentials, everything here but the probes
+needs the right ``admin``. Errors are those of the front door, in the same form.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,22 +18,28 @@ from quart import Blueprint, Quart, Response, g, request
 from gateway.http.app import bare_app
 from gateway.http.bodies import read_body
 from gateway.http.callers import Callers, require_json
+from gateway.http.credentials import ask, permit
 from gateway.http.dead_letters import add_dead_letters, iso_time
 from gateway.http.endpoints import json_response
-from gateway.seams import Batches, BatchView, DeadLetters
+from gateway.http.measures import count_requests
+from gateway.http.probes import Probes, add_probes
+from gateway.seams import Access, Batches, BatchView, DeadLetters, Right
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminDoors:
     """What the routes lead to; those of a door that is not there are not there either.
 
-    ``require_running`` raises `protocol.errors.KsqlError` while rooms are not open.
+    ``require_running`` raises `protocol.errors.KsqlError` while rooms are not open. ``access`` says
+    who may come in; None: nobody is asked.
     """
 
     health: Callable[[], Mapping[str, Any]]
     require_running: Callable[[], None]
     dead_letters: DeadLetters | None = None
     batches: Batches | None = None
+    access: Access | None = None
+    probes: Probes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +53,21 @@ class AdminLimits:
 def make_admin_app(doors: AdminDoors, limits: AdminLimits, callers: Callers) -> Quart:
     """The application at the admin port."""
     app = bare_app("headrace.admin")
+    if doors.probes is not None:
+        count_requests(app, doors.probes.metrics, "admin")
+        add_probes(app, doors.probes)
 
     @app.before_request
     async def guard() -> None:
         """Bodies are read here, whole and for every method: unread, one costs the connection."""
         callers.require(request.headers.get("host", ""), request.headers.get("origin"))
+        await ask(doors.access, Right.ADMIN)
         if request.routing_exception is not None:
             return
         g.body = await read_body(limits.body_bytes)
         if request.method not in ("GET", "HEAD", "OPTIONS"):
             require_json(request.mimetype, g.body)
+            permit().record("admin", f"{request.method} {request.path[:200]}")
 
     @app.get("/healthcheck")
     async def healthcheck() -> Response:

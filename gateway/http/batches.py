@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
-from quart import Response
+from quart import Quart, Response, request
 
 from gateway.seams import BatchBytes
 from protocol.errors import NotFound
@@ -22,6 +22,14 @@ class BatchFetches(Protocol):
 
     def find(self, token: str) -> BatchBytes | None:
         """The bytes that ``token`` stands for, while their task runs."""
+
+
+def add_batch_route(app: Quart, fetches: BatchFetches) -> None:
+    """``GET /batches/<token>``, on whichever port."""
+
+    @app.get("/batches/<token>")
+    async def batch(token: str) -> Response:
+        return await serve_batch(fetches, token, request.headers.get("range"))
 
 
 async def serve_batch(fetches: BatchFetches, token: str, range_header: str | None) -> Response:

@@ -8,7 +8,8 @@ What a request has opened is closed with it, however it ends: `closing` keeps wh
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,18 @@ def refuse_announced(limit_bytes: int) -> None:
     """A body that says it is too large is not waited for. Raises `BodyTooLarge`."""
     if (request.content_length or 0) > limit_bytes:
         raise BodyTooLarge("The request body is larger than http.body_limit_bytes")
+
+
+async def drop_rest(body: AsyncIterator[bytes], gate: BodyGate, within_s: float) -> None:
+    """Read what is left of a request's body, for so long at the most, and drop it.
+
+    Over HTTP/1.1 a connection is closed on what was not read, and that is a reset, which takes the
+    answer with it.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            async for part in body:
+                gate.taken(len(part))
 
 
 async def read_body(limit_bytes: int) -> bytes:

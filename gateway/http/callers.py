@@ -13,6 +13,7 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from gateway.http.origins import is_same_origin
 from protocol.errors import Forbidden, KsqlError
 
 JSON_TYPE = "application/json"
@@ -40,7 +41,7 @@ class Callers:
                 f"The Host header names `{authority}`, which is not this machine. Ask by a "
                 "loopback address or by admin.host, or add the name to admin.names."
             )
-        if origin is not None and not _is_same(origin, authority):
+        if origin is not None and not is_same_origin(origin, authority):
             raise Forbidden(f"Pages from {origin} may not use the admin port of this gateway.")
 
     def _is_ours(self, name: str) -> bool:
@@ -65,11 +66,3 @@ def _hostname(authority: str) -> str:
         return (urlsplit(f"//{authority}").hostname or "").rstrip(".")
     except ValueError:
         return ""
-
-
-def _is_same(origin: str, authority: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and parts.netloc.lower() == authority.lower()

@@ -12,6 +12,7 @@ Source: RFC 9113; Hypercorn's ``H2Protocol``, whose place it takes (looked up at
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from h2.errors import ErrorCodes
@@ -36,6 +37,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerConte
 from gateway.http.credit import WINDOW_MAX
 from gateway.http.h2core import DEFAULT_WINDOW_BYTES, H2Options
 from gateway.http.inbound import Inbound
+from gateway.http.measures import ConnectionMeasure
 from gateway.http.streams import Stream
 from gateway.http.table import StreamTable
 from gateway.http.watch import Due, Ticker, Watch
@@ -43,15 +45,19 @@ from gateway.http.wire import Headers, Wire
 
 
 class Connections:
-    """The connections that are open, for a drain."""
+    """The connections that are open, for a drain; ``measure`` counts for all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, measure: ConnectionMeasure | None = None) -> None:
+        self.measure = measure or ConnectionMeasure()
         self._open: set[GatewayH2Protocol] = set()
+        self.draining = False
+        """a drain has begun: whoever connects now is told at once"""
         self._empty = asyncio.Event()
         self._empty.set()
 
     def add(self, connection: "GatewayH2Protocol") -> None:
         """It has greeted its peer."""
+        self.measure.connections.inc()
         self._open.add(connection)
         self._empty.clear()
 
@@ -61,8 +67,17 @@ class Connections:
         if not self._open:
             self._empty.set()
 
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open on all of them."""
+        return sum(connection.streams for connection in self._open)
+
     def start_drain(self) -> None:
         """Tell every peer that its connection will end."""
+        self.draining = True
         for connection in list(self._open):
             connection.start_drain()
 
@@ -95,14 +110,15 @@ class GatewayH2Protocol:
             ends = (ssl, client, server)
             return make(app, config, context, task_group, *ends, self.stream_send, stream_id)
 
-        options = self.options
+        options = _options_for(app, self.options)
         self._config = config
         self._send = send
         self._loop = asyncio.get_running_loop()
         now = self._loop.time()
         self._watch = Watch(options, active_at=now, began_at=now)
         self._ticker = Ticker(self._watch.period_s, self._tick)
-        self._wire = Wire(options, _writer_of(send), self._output_drained)
+        measure = self.connections.measure
+        self._wire = Wire(options, _writer_of(send), self._output_drained, measure)
         self._table = StreamTable(
             self._wire, options, connection_state, make_asgi, self._finish_drain
         )
@@ -118,6 +134,11 @@ class GatewayH2Protocol:
     def idle(self) -> bool:
         """Whether no stream is open."""
         return not self._table
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+        return len(self._table)
 
     async def initiate(self, headers: Headers | None = None, settings: bytes | None = None) -> None:
         """Greet the peer; after an upgrade from HTTP/1.1 its request is stream 1."""
@@ -136,6 +157,10 @@ class GatewayH2Protocol:
         if increment > 0:
             self._wire.h2.increment_flow_control_window(increment)
         self._wire.flush()
+        if self.connections.draining:
+            # It gets its answer, which is a refusal, and is over then: nobody waits for its idling.
+            self._draining = True
+            self._wire.say_goaway(ErrorCodes.NO_ERROR, WINDOW_MAX)
         self._ticker.start()
         if headers is not None:
             await self._table.request(1, headers)
@@ -256,6 +281,15 @@ class GatewayH2Protocol:
         self._ticker.stop()
         self._wire.output.close()
         await self._table.forget_all()
+
+
+def _options_for(app: AppWrapper, options: H2Options) -> H2Options:
+    """Connections of every port are of this class, and only the front door attaches to lanes.
+
+    On another port a body for a path of the same name would wait in its lane for ever.
+    """
+    rides = getattr(getattr(app, "app", None), "rides_lanes", True)
+    return options if rides else replace(options, lane_paths=())
 
 
 def protocol_class(options: H2Options, connections: Connections) -> type[GatewayH2Protocol]:

@@ -32,6 +32,11 @@ class Credit:
         return self._gives
 
     @property
+    def left_bytes(self) -> int:
+        """What the peer may send now; below 0 where it has sent more."""
+        return self._left_bytes
+
+    @property
     def overrun_bytes(self) -> int:
         """By how much the peer has sent more than it was allowed to."""
         return max(0, -self._left_bytes)

@@ -10,9 +10,12 @@ import orjson
 
 from gateway.clock import now_ms
 from gateway.http.inserts import InsertLimits, row_schema
-from gateway.seams import Intake, Sources, SpoolFull
+from gateway.seams import Intake, Permit, Sources, SpoolFull
 from protocol.errors import RowRejected, TooManyRequests
 from protocol.rows import RowChecker
+
+LATE_MAX_S = 10.0
+"""How late an answer is at the most."""
 
 
 class DirectInserts:
@@ -23,8 +26,12 @@ class DirectInserts:
         self._intake = intake
         self._limits = limits
 
-    async def insert(self, target: str, rows: list[dict[str, Any]]) -> None:
-        """Store ``rows``, all or none. Raises `RowRejected`, `protocol.errors.KsqlError`."""
+    async def insert(self, target: str, rows: list[dict[str, Any]], permit: Permit) -> None:
+        """Store ``rows``, all or none. Raises `RowRejected`, `protocol.errors.KsqlError`.
+
+        Whoever calls has asked whether the permit allows it. A principal over its rates gets its
+        answer late.
+        """
         source = await self._sources.resolve(target)
         block = b"".join(orjson.dumps(row) + b"\n" for row in rows)
         checker = RowChecker(row_schema(source), row_limit_bytes=self._limits.row_bytes)
@@ -40,6 +47,10 @@ class DirectInserts:
         try:
             way_in.append(0, checked.count, checked.raw, len(block))
             await settled.outcome
+            now = asyncio.get_running_loop().time()
+            debt_s = permit.took(checked.count, len(checked.raw), now)
+            if debt_s:
+                await asyncio.sleep(min(debt_s, LATE_MAX_S))
         finally:
             way_in.close()
 

@@ -41,6 +41,11 @@ class OpenStreams:
         return len(self._sessions)
 
     @property
+    def sessions(self) -> list[InsertSession]:
+        """Those that are open now."""
+        return list(self._sessions)
+
+    @property
     def draining(self) -> bool:
         """Whether the end has begun."""
         return self.state in (ServerState.STOPPING, ServerState.STOPPED)

@@ -12,10 +12,12 @@ from quart import Blueprint, Quart, Response, request
 
 from gateway.clock import now_ms
 from gateway.http import metadata
-from gateway.http.batches import BatchFetches, serve_batch
+from gateway.http.batches import add_batch_route
 from gateway.http.bodies import read_body
+from gateway.http.credentials import permit
 from gateway.http.doors import Doors, HttpLimits
 from gateway.http.negotiation import require_json_accepted
+from gateway.seams import Right, resolve_permitted
 from protocol.arguments import channel_name, parse_close_arguments, parse_ksql_arguments
 from protocol.errors import BadRequest, NotFound, SpoolAway
 
@@ -40,7 +42,7 @@ def add_endpoints(app: Quart, doors: Doors, limits: HttpLimits) -> None:
     app.register_blueprint(documents)
     _add_plain(app, doors, limits)
     if doors.batches is not None:
-        _add_batches(app, doors.batches)
+        add_batch_route(app, doors.batches)
 
 
 def json_response(document: Any, status: int = 200) -> Response:
@@ -57,7 +59,7 @@ def _add_statements(documents: Blueprint, doors: Doors, limits: HttpLimits) -> N
         doors.open_streams.require_running()
         arguments = parse_ksql_arguments(await read_body(limits.body_bytes))
         entities = await doors.statements(
-            arguments.ksql, arguments.session_variables, arguments.properties
+            arguments.ksql, arguments.session_variables, arguments.properties, permit()
         )
         return json_response(entities)
 
@@ -72,11 +74,11 @@ def _add_statements(documents: Blueprint, doors: Doors, limits: HttpLimits) -> N
 def _add_status(documents: Blueprint, doors: Doors) -> None:
     @documents.get("/status")
     async def statuses() -> Response:
-        return json_response({"commandStatuses": dict(await doors.statuses())})
+        return json_response({"commandStatuses": dict(await doors.statuses(permit()))})
 
     @documents.get("/status/<kind>/<entity>/<action>")
     async def status(kind: str, entity: str, action: str) -> Response:
-        found = await doors.status(f"{kind}/{entity}/{action}")
+        found = await doors.status(f"{kind}/{entity}/{action}", permit())
         if found is None:
             raise NotFound("Command not found")
         return json_response(dict(found))
@@ -129,7 +131,7 @@ def _add_channels(documents: Blueprint, doors: Doors) -> None:
             raise NotFound(f"Path not found: {request.path}: it is /channels/<target>/<channel>")
         target, name = map(_decoded, parts)
         channel_name(name)
-        source = await doors.sources.resolve(target)
+        source = await resolve_permitted(doors.sources, target, permit(), Right.INSERT, Right.QUERY)
         found = await doors.intake.channel(source, name)
         if found is None:
             raise NotFound(f"Channel '{name}' of {source.name} holds no row and never did")
@@ -173,15 +175,9 @@ def _add_plain(app: Quart, doors: Doors, limits: HttpLimits) -> None:
     @app.post("/close-query")
     async def close_query() -> Response:
         query_id = parse_close_arguments(await read_body(limits.body_bytes))
-        if not await doors.queries.close_query(query_id):
+        if not await doors.queries.close_query(query_id, permit()):
             raise BadRequest(f"No query with id {query_id}")
         response = json_response({})
         # As with ksqlDB, whose reply is empty: nobody has to read it.
         response.headers.remove("content-type")
         return response
-
-
-def _add_batches(app: Quart, fetches: BatchFetches) -> None:
-    @app.get("/batches/<token>")
-    async def batch(token: str) -> Response:
-        return await serve_batch(fetches, token, request.headers.get("range"))

@@ -96,6 +96,7 @@ class Inbound:
             # Something was completed: what is unfinished now began with this read.
             self._watch.began_at = now
         if self._wire.output.overflows:
+            self._wire.measure.flood("unread")
             await self._end(ErrorCodes.ENHANCE_YOUR_CALM)
 
     # ── DATA ──
@@ -172,6 +173,7 @@ class Inbound:
         if kind in (HEADERS, CONTINUATION):
             self._headers_open = not frame.raw[4] & END_HEADERS
         elif kind in (SETTINGS, PING) and self._controls.exceeded(self._watch.active_at):
+            self._wire.measure.flood("controls")
             await self._end(ErrorCodes.ENHANCE_YOUR_CALM)
             return
         elif not self._headers_open and await self._is_handled_here(kind, frame.raw):
@@ -249,6 +251,7 @@ class Inbound:
     async def _was_reset(self, stream_id: int | None) -> None:
         stream = self._table.get(stream_id)
         if stream is not None:
+            self._wire.measure.reset_by_peer.inc()
             await self._table.forget(stream)
             await self._count_reset(stream)
 
@@ -260,4 +263,5 @@ class Inbound:
     async def _count_reset(self, stream: Stream) -> None:
         """Requests that are dropped before their answer have cost us more than the peer."""
         if not stream.answered and self._resets.exceeded(self._watch.active_at):
+            self._wire.measure.flood("resets")
             await self._end(ErrorCodes.ENHANCE_YOUR_CALM)

@@ -14,18 +14,23 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from gateway.clock import now_ms
+from gateway.http.allowance import StreamAllowance
+from gateway.http.measures import InsertMeasure, TargetMeasure
 from gateway.seams import (
     AckLevel,
     ChannelClaim,
     Intake,
     IntakeStream,
+    Permit,
+    Right,
     Source,
     Sources,
     SpoolFull,
     TimeEncoding,
+    resolve_permitted,
 )
 from protocol.arguments import InsertArguments, InsertOptions, parse_insert_options
-from protocol.errors import BadRequest, RowRejected, TooManyRequests
+from protocol.errors import BadRequest, Forbidden, RowRejected, TooManyRequests
 from protocol.framing import Framing
 from protocol.inserts import InsertEvent, InsertsStream, RowsChecked, State
 from protocol.rows import Field, RowChecker, RowSchema
@@ -34,6 +39,13 @@ from protocol.types import Base
 
 ACKS_PER_TURN = 512
 """Acks framed in one turn: a large batch must not hold the event loop, nor fill memory."""
+
+
+_BAD_ROW_CODE = 40000
+_WITHDRAWN = (
+    "You may not insert into this stream any more: the rules have changed, or what you showed has "
+    "expired. Rows from here on were not taken."
+)
 
 
 class PeerGone(Exception):
@@ -53,12 +65,23 @@ class InsertSession:
     """One request to ``/inserts-stream``. Implements `gateway.seams.ReceiptSink`."""
 
     def __init__(
-        self, sources: Sources, intake: Intake, limits: InsertLimits, framing: Framing
+        self,
+        sources: Sources,
+        intake: Intake,
+        limits: InsertLimits,
+        framing: Framing,
+        measure: InsertMeasure | None = None,
+        *,
+        permit: Permit,
     ) -> None:
         self.stream = InsertsStream(framing, row_limit_bytes=limits.row_bytes)
         self._sources = sources
         self._intake = intake
         self._limits = limits
+        self._measure = measure or InsertMeasure()
+        self._counts: TargetMeasure | None = None
+        self._duplicates = 0
+        self._is_broken = False
         self._way_in: IntakeStream | None = None
         self.channel: str | None = None
         """the channel that the stream is on, once it is admitted"""
@@ -67,6 +90,8 @@ class InsertSession:
         self._on_disk = asyncio.Event()
         self.on_change: Callable[[], None] = self._changed.set
         """called when frames may have got ready"""
+        self.permit = permit
+        self._allowance = StreamAllowance(permit, self._released)
         self.on_done: Callable[[int], None] = _nothing
         """called with wire bytes that are done with: a transport gives credit for them"""
 
@@ -82,7 +107,19 @@ class InsertSession:
         """Whether more of the request may be read now."""
         if self._way_in is None:
             return self.stream.state is State.AWAITING_ARGS or self.stream.ended
+        if self.held and not self.stream.ended:
+            return False
         return self._way_in.waiting_bytes < self._limits.waiting_bytes
+
+    @property
+    def held(self) -> bool:
+        """Whether its principal is to send no more for now: `on_change` tells the end of that."""
+        return self._allowance.held
+
+    @property
+    def debt_s(self) -> float:
+        """For how long, when that was last asked."""
+        return self._allowance.debt_s
 
     async def until_readable(self) -> None:
         """Wait until rows have gone to disk."""
@@ -102,6 +139,8 @@ class InsertSession:
 
     def receive(self, data: bytes) -> None:
         """Take bytes of the body. Raises `BadRequest` while the arguments are awaited."""
+        if self._allowance.withdrawn:
+            self.stop(RowRejected(_WITHDRAWN, Forbidden.code))
         self._uncredited_bytes += len(data)
         self._take(self.stream.receive_data(data, now_ms()))
 
@@ -132,6 +171,8 @@ class InsertSession:
             way_in.close()
             raise PeerGone("the stream is gone")
         self.channel = options.channel
+        self.permit.record("insert", source.name)
+        self._counts = self._measure.opened(source.name)
         events = self.stream.admit(
             RowChecker(row_schema(source), row_limit_bytes=self._limits.row_bytes),
             now_ms(),
@@ -148,7 +189,8 @@ class InsertSession:
         claim = None
         if options.channel is not None:
             claim = ChannelClaim(name=options.channel, offset=options.offset)
-        source = await self._sources.resolve(arguments.target)
+        source = await resolve_permitted(self._sources, arguments.target, self.permit, Right.INSERT)
+        self._allowance.open(source.name)
         if level is None:
             level = source.ack or self._limits.ack
         return source, await self._intake.open_stream(source, level, self, channel=claim)
@@ -174,6 +216,8 @@ class InsertSession:
 
     def stop(self, rejected: RowRejected) -> None:
         """End the stream early; what was taken is still acked, then this error says why."""
+        if self.stream.state in (State.ADMITTING, State.OPEN):
+            self._count_broken(rejected.code)
         self.stream.stop(rejected)
         self.on_change()
 
@@ -185,6 +229,7 @@ class InsertSession:
     def close(self) -> None:
         """The response is over, or nobody listens any more."""
         self.stream.peer_lost()
+        self._allowance.close()
         if self._way_in is not None:
             self._way_in.close()
         self.on_change()
@@ -205,12 +250,15 @@ class InsertSession:
     def failed(self, seq: int, rejected: RowRejected) -> None:
         """See `gateway.seams.ReceiptSink`."""
         self.stream.fail(seq, rejected)
+        if self.stream.state is State.FAILING:
+            self._count_broken(rejected.code)
         self.on_change()
         self._on_disk.set()
 
     def broken(self, seq: int, rejected: RowRejected) -> None:
         """See `gateway.seams.ReceiptSink`."""
         self.stream.break_off(seq, rejected)
+        self._count_broken(rejected.code)
         self.on_change()
         self._on_disk.set()
 
@@ -219,19 +267,46 @@ class InsertSession:
         self.stop(rejected)
 
     def _take(self, events: list[InsertEvent]) -> None:
+        if self._counts is not None:
+            self._count(self._counts, events)
         for event in events:
             assert self._way_in is not None
             # The first carries the credit for all: none of a read's bytes is given back before.
             credit_bytes, self._uncredited_bytes = self._uncredited_bytes, 0
             if isinstance(event, RowsChecked):
+                self._allowance.took(event.count, len(event.raw))
                 self._way_in.append(event.first_seq, event.count, event.raw, credit_bytes)
             else:
+                self._allowance.took(1, len(event.raw))
                 self._way_in.refuse(event.seq, event.raw, event.rejected, credit_bytes)
         if self._uncredited_bytes and self.stream.state is not State.ADMITTING:
             # No row took these bytes: part of a line, which is bounded by itself, or dropped.
             credit_bytes, self._uncredited_bytes = self._uncredited_bytes, 0
             self.on_done(credit_bytes)
         self.on_change()
+
+    def _released(self) -> None:
+        self._on_disk.set()
+        self.on_change()
+
+    def _count(self, counts: TargetMeasure, events: list[InsertEvent]) -> None:
+        for event in events:
+            if isinstance(event, RowsChecked):
+                counts.received(event.count, len(event.raw))
+            else:
+                counts.refused()
+        if self.stream.state is State.FAILING and not self._is_broken:
+            counts.refused()
+            self._count_broken(_BAD_ROW_CODE)
+        if self._way_in is not None and self._duplicates < self._way_in.duplicates:
+            duplicates = min(self.stream.rows, self._way_in.duplicates)
+            self._measure.duplicates(duplicates - self._duplicates)
+            self._duplicates = duplicates
+
+    def _count_broken(self, code: int) -> None:
+        if not self._is_broken:
+            self._is_broken = True
+            self._measure.broken(code)
 
     @staticmethod
     def _level(text: object) -> AckLevel | None:

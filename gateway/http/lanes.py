@@ -73,6 +73,12 @@ class Carrier(Protocol):
     def give_credit(self, lane: "Lane", flow_bytes: int) -> None:
         """Bytes of a lane are done with."""
 
+    def hold_credit(self, lane: "Lane", flow_bytes: int) -> None:
+        """So are these, but the lane's own window stays as it is for now."""
+
+    def open_window(self, lane: "Lane", flow_bytes: int) -> None:
+        """What `hold_credit` left out."""
+
     def keep(self, more_bytes: int) -> None:
         """So many more bytes are kept by a lane's sink that were done with; fewer if below 0."""
 
@@ -136,6 +142,20 @@ class Lane:
         if not self.closed:
             self._undone_bytes -= flow_bytes
             self._connection.give_credit(self, flow_bytes)
+
+    def hold(self, flow_bytes: int) -> None:
+        """As `done`, but the peer may not send more on this stream before `release` of as many.
+
+        Other streams of the connection have nothing to do with it, and do not feel it.
+        """
+        if not self.closed:
+            self._undone_bytes -= flow_bytes
+            self._connection.hold_credit(self, flow_bytes)
+
+    def release(self, flow_bytes: int) -> None:
+        """See `hold`."""
+        if not self.closed:
+            self._connection.open_window(self, flow_bytes)
 
     def keep(self, kept_bytes: int) -> None:
         """So many bytes are in memory although they are done with: credit let the rest come.

@@ -7,7 +7,7 @@ query that breaks later ends with an error line; a client that leaves closes the
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from gateway.seams import Queries, QueryEnd, QueryKind, RowLines, RunningQuery, SourceKind
+from gateway.seams import Permit, Queries, QueryEnd, QueryKind, RowLines, RunningQuery, SourceKind
 from protocol.arguments import QueryArguments
 from protocol.errors import KsqlError
 from protocol.framing import Framing
@@ -28,9 +28,9 @@ class QuerySession:
         self._rows: AsyncIterator[RowLines] | None = None
         self._first: RowLines | None = None
 
-    async def start(self, queries: Queries) -> None:
+    async def start(self, queries: Queries, permit: Permit) -> None:
         """Start the query. Raises `KsqlError`, which is still a status. `close` it afterwards."""
-        self._query = query = await queries.start(self._arguments)
+        self._query = query = await queries.start(self._arguments, permit)
         self._rows = query.rows()
         if query.kind is QueryKind.PULL:
             self._first = await anext(self._rows, None)

@@ -7,8 +7,10 @@ switch and no queue.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 
+from gateway.http.allowance import DEBT_MAX_S
 from gateway.http.drain import OpenStreams
 from gateway.http.inserts import ACKS_PER_TURN, InsertSession, PeerGone
 from gateway.http.lanes import Lane
@@ -37,6 +39,7 @@ class InsertRider:
         self._finished = asyncio.Event()
         self._scheduled = False
         self._done_bytes = 0
+        self._held_bytes = 0
         session.on_done = self._done
         session.on_change = self._soon
 
@@ -68,14 +71,8 @@ class InsertRider:
             self._scheduled = False
         self._push()
         self._tell_arguments()
-        if not self._lane.credit.gives and self._session.waiting_bytes > self._overrun_max_bytes:
-            self._session.stop(
-                RowRejected(
-                    "The stream sends faster than rows can be stored, past its window: "
-                    f"{self._overrun_max_bytes} bytes wait. Send the rows from here on again.",
-                    42900,
-                )
-            )
+        if not self._lane.credit.gives:
+            self._stop_overrun()
 
     def receive_end(self) -> None:
         """See `gateway.http.lanes.LaneSink`."""
@@ -97,8 +94,8 @@ class InsertRider:
         self._finished.set()
 
     def owes(self) -> bool:
-        """See `gateway.http.lanes.LaneSink`."""
-        return self._session.stream.owes
+        """See `gateway.http.lanes.LaneSink`. One that is held waits for its window."""
+        return self._session.stream.owes or self._session.held
 
     def _soon(self) -> None:
         """Push once for all that changes in this turn of the event loop."""
@@ -125,10 +122,38 @@ class InsertRider:
         self._soon()
 
     def _give_credit(self) -> None:
-        """Give none while the peer does not take its acks: it would only be owed more."""
-        if self._done_bytes and self._lane.has_room:
+        """Give none while the peer does not take its acks: it would only be owed more.
+
+        What a stream that is held has done with is the connection's at once, and its own later.
+        """
+        lane = self._lane
+        if self._done_bytes and lane.has_room:
             wire_bytes, self._done_bytes = self._done_bytes, 0
-            self._lane.done(wire_bytes)
+            if self._session.held:
+                self._held_bytes += wire_bytes
+                lane.hold(wire_bytes)
+            else:
+                lane.done(wire_bytes)
+        if self._held_bytes and not self._session.held:
+            wire_bytes, self._held_bytes = self._held_bytes, 0
+            lane.release(wire_bytes)
+
+    def _stop_overrun(self) -> None:
+        """A sender that does not look at its window cannot be held: it is stopped in time."""
+        session = self._session
+        if session.waiting_bytes > self._overrun_max_bytes:
+            why = (
+                "The stream sends faster than rows can be stored, past its window: "
+                f"{self._overrun_max_bytes} bytes wait. Send the rows from here on again."
+            )
+        elif session.debt_s > DEBT_MAX_S:
+            why = (
+                "The stream sends faster than access.limits allows, past its window. Send the "
+                f"rows from here on again in {math.ceil(session.debt_s)} s."
+            )
+        else:
+            return
+        session.stop(RowRejected(why, 42900))
 
     def _tell_arguments(self) -> None:
         if self._session.needs_admission and not self._arguments.done():

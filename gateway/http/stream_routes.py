@@ -18,10 +18,12 @@ from gateway.http.bodies import (
     read_body,
     refuse_announced,
 )
+from gateway.http.credentials import permit
 from gateway.http.doors import Doors, HttpLimits
 from gateway.http.drain import OpenStreams
 from gateway.http.inserts import InsertSession
 from gateway.http.lanes import Lane
+from gateway.http.measures import InsertMeasure
 from gateway.http.negotiation import inserts_framing, query_framing, query_stream_framing
 from gateway.http.queries import QuerySession
 from gateway.http.riders import InsertRider, QueryRider
@@ -43,12 +45,20 @@ LINGER_S = 1.0
 
 def add_stream_routes(app: Quart, doors: Doors, limits: HttpLimits) -> None:
     """Register them."""
+    measure = InsertMeasure(doors.metrics)
 
     async def inserts_stream() -> Response:
         if not _may_insert(limits):
             raise Http2Required
         doors.open_streams.require_running()
-        session = InsertSession(doors.sources, doors.intake, limits.inserts, inserts_framing())
+        session = InsertSession(
+            doors.sources,
+            doors.intake,
+            limits.inserts,
+            inserts_framing(),
+            measure,
+            permit=permit(),
+        )
         return await _inserts(session, doors, limits)
 
     async def query_stream() -> Response:
@@ -81,7 +91,7 @@ async def _query(
     body = await (rider.body() if rider is not None else read_body(limits.body_bytes))
     session = QuerySession(framing, parse(body))
     close_at_end(session.close)
-    await session.start(doors.queries)
+    await session.start(doors.queries, permit())
     response = _streamed(rider.run(session) if rider is not None else _each(session.frames()))
     response.content_type = framing.value
     return response

@@ -59,9 +59,11 @@ class StreamTable:
     async def request(self, stream_id: int, headers: Headers) -> None:
         """A peer opens a stream: start its application, or refuse it."""
         self._requests += 1
+        self._wire.measure.streams.inc()
         if self._requests % 64 == 0:
             self._wire.h2.forget_closed_streams()
         if len(self.streams) >= self._options.streams_max or self._wire.closed:
+            self._wire.measure.refused.inc()
             self._wire.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         fields = dict(headers)

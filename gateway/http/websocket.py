@@ -11,7 +11,9 @@ import contextlib
 import structlog
 from quart import Quart, websocket
 
+from gateway.http.credentials import ask_socket
 from gateway.http.doors import Doors
+from gateway.http.origins import Origins, require_socket_origin
 from gateway.http.queries import columns_of
 from gateway.seams import RunningQuery
 from protocol.errors import InternalError, KsqlError
@@ -29,7 +31,7 @@ from protocol.messages import (
 _log = structlog.get_logger("headrace.http")
 
 
-def add_websocket(app: Quart, doors: Doors) -> None:
+def add_websocket(app: Quart, doors: Doors, origins: Origins) -> None:
     """Register it."""
 
     @app.websocket("/ws/query")
@@ -37,7 +39,7 @@ def add_websocket(app: Quart, doors: Doors) -> None:
         await websocket.accept()
         silence = asyncio.create_task(_drop_messages())
         try:
-            await _converse(doors)
+            await _converse(doors, origins)
         except KsqlError as error:
             await _end_with(error)
         except Exception as fault:  # noqa: BLE001 - whatever it was, the client must hear of it
@@ -49,10 +51,12 @@ def add_websocket(app: Quart, doors: Doors) -> None:
                 await silence
 
 
-async def _converse(doors: Doors) -> None:
+async def _converse(doors: Doors, origins: Origins) -> None:
+    require_socket_origin(origins)
+    permit = await ask_socket(doors.access)
     doors.open_streams.require_running()
     arguments = socket_request(websocket.args)
-    query = await doors.queries.start(arguments)
+    query = await doors.queries.start(arguments, permit)
     try:
         await _send_rows(query)
     finally:

@@ -21,6 +21,7 @@ from h2.stream import H2Stream
 from gateway.http.credit import WINDOW_MAX, Credit
 from gateway.http.h2core import H2Core, H2Options, goaway, new_h2, window_update
 from gateway.http.lanes import Lane, end_of_stream
+from gateway.http.measures import ConnectionMeasure
 from gateway.http.output import Output
 
 Headers = list[tuple[bytes, bytes]]
@@ -32,8 +33,14 @@ class Wire:
     """What a connection sends. Implements `gateway.http.lanes.Carrier`."""
 
     def __init__(
-        self, options: H2Options, writer: asyncio.StreamWriter, drained: Callable[[], None]
+        self,
+        options: H2Options,
+        writer: asyncio.StreamWriter,
+        drained: Callable[[], None],
+        measure: ConnectionMeasure | None = None,
     ) -> None:
+        self.measure = measure or ConnectionMeasure()
+        self._windows = self.measure.windows
         self.h2 = new_h2(options)
         self.output = Output(writer, drained)
         self.closed = False
@@ -59,18 +66,31 @@ class Wire:
         lane.received(flow_bytes)
         if lane.credit.gives:
             self._credit.received(flow_bytes)
+            if lane.credit.left_bytes <= 0 and not lane.request_ended:
+                self._windows.closed(lane)
         else:
             self._credits_strays = False
 
     def give_credit(self, lane: Lane, flow_bytes: int) -> None:
         """Bytes of a lane are done with."""
+        self.open_window(lane, flow_bytes)
+        self.hold_credit(lane, flow_bytes)
+
+    def hold_credit(self, lane: Lane, flow_bytes: int) -> None:
+        """Bytes of a lane are done with, for the connection."""
         self.waiting_bytes -= flow_bytes
+        if lane.credit.gives:
+            self._give(flow_bytes)
+
+    def open_window(self, lane: Lane, flow_bytes: int) -> None:
+        """Bytes of a lane are done with, for its own window."""
         if not lane.credit.gives:
             return
         increment = lane.credit.done(flow_bytes)
-        if increment and not lane.request_ended:
-            self.output.write([window_update(lane.stream_id, increment)])
-        self._give(flow_bytes)
+        if increment:
+            self._windows.opened(lane)
+            if not lane.request_ended:
+                self.output.write([window_update(lane.stream_id, increment)])
 
     def keep(self, more_bytes: int) -> None:
         """A lane's sink keeps more of what it has credited, or less."""
@@ -79,6 +99,7 @@ class Wire:
     def give_back(self, lane: Lane) -> None:
         """A lane is over: what it had not done with counts as done, for the connection."""
         self._waiting.pop(lane, None)
+        self._windows.opened(lane)
         undone_bytes = lane.undone_bytes
         self.waiting_bytes -= undone_bytes + lane.kept_bytes
         if lane.credit.gives:
@@ -181,10 +202,12 @@ class Wire:
         """RST_STREAM, if the stream is not over already."""
         with contextlib.suppress(h2.exceptions.ProtocolError):
             self.h2.reset_stream(stream_id, code)
+            self.measure.reset_by_us.inc()
         self.flush()
 
     def ping(self) -> None:
         """PING: the peer sees that we are alive."""
+        self.measure.pings.inc()
         self.h2.ping(_PING_PAYLOAD)
         self.flush()
 

@@ -70,6 +70,15 @@ class Live:
         self.has_slot = True
 
     @property
+    def names(self) -> dict[str, str]:
+        """What a line of the log calls it by."""
+        return {
+            "batch_id": self.batch.id,
+            "task_id": self.batch.task_id,
+            "stream": self.queue.source,
+        }
+
+    @property
     def change(self) -> TaskChange:
         """The state that it is in, for who listens."""
         return TaskChange(
@@ -78,6 +87,7 @@ class Live:
             rows=self.batch.rows - len(self.letters),
             failure=self.failure,
             task_failed=self.failed_known,
+            since=self.since,
         )
 
     def content(self, reader: SpoolReader) -> BatchContent:
@@ -107,7 +117,14 @@ class BatchCarrier:
         while live.batch.state not in FINAL:
             happened = await self._actions[live.batch.state](live)
             state = transition(live.batch.state, happened)
-            _log.debug("batch", batch=live.batch.id, was=live.batch.state, now=state)
+            _log.debug(
+                "a batch has moved",
+                batch_id=live.batch.id,
+                task_id=live.batch.task_id,
+                stream=live.queue.source,
+                was=live.batch.state,
+                state=state,
+            )
             live.batch = replace(live.batch, state=state)
             if state not in FINAL:
                 self._parts.changed(live.change)
@@ -117,7 +134,7 @@ class BatchCarrier:
         try:
             await self._warehouse.release(task_id)
         except WarehouseUnreachable:
-            _log.debug("release lost", task=task_id)
+            _log.debug("a release was lost", task_id=task_id)
 
     @staticmethod
     def tell(live: Live, state: TaskState | None) -> None:
@@ -146,10 +163,12 @@ class BatchCarrier:
         try:
             await self._warehouse.submit(self._submission(live))
         except WarehouseUnreachable as lost:
-            _log.warning("no reply to a submission", batch=live.batch.id, error=str(lost))
+            # Counting may succeed where submitting is forbidden: who looks at the batch sees why.
+            live.batch = replace(live.batch, error=str(lost))
+            _log.warning("no reply to a submission", **live.names, error=str(lost))
             return _I.NO_ANSWER
         except sqlite3.OperationalError as failed:
-            _log.error("rows of a batch cannot be read", batch=live.batch.id, error=str(failed))
+            _log.error("rows of a batch cannot be read", **live.names, error=str(failed))
             return _I.NO_ANSWER
         except sqlite3.DatabaseError as damaged:
             live.failure = TaskFailure(code="SpoolDamaged", message=str(damaged))
@@ -243,7 +262,7 @@ class BatchCarrier:
         why = live.failure.message if live.failure else None
         live.batch = replace(live.batch, error=why)
         if live.batch.attempt >= ATTEMPTS_TO_ALERT:
-            _log.error("a batch fails again", task=failed_task, error=why)
+            _log.error("a batch fails again", **live.names, error=why)
         await self.release(failed_task)
         await self._back_off(live)
         batch = live.batch = replace(live.batch, attempt=live.batch.attempt + 1)

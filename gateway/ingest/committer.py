@@ -26,7 +26,7 @@ from gateway.ingest.batches import FINAL, BatchState
 from gateway.ingest.carrier import BatchCarrier, Live
 from gateway.ingest.entries import BatchRecord, ChunkRecord, QueueRecord
 from gateway.ingest.parts import CommitterParts
-from gateway.ingest.policy import BatchPolicy, Range
+from gateway.ingest.policy import BatchLimits, BatchPolicy, Range
 from gateway.ingest.records import look, persist
 from gateway.ingest.settler import Committed, Settler
 from gateway.seams import WarehouseUnreachable
@@ -73,6 +73,16 @@ class Committer:
         return list(self._settler.held.values())
 
     @property
+    def unsealed_rows(self) -> int:
+        """Rows in no batch yet."""
+        return self._policy.rows
+
+    @property
+    def waiting(self) -> int:
+        """Batches that wait for a slot."""
+        return len(self._ready) + len(self._parts.turns)
+
+    @property
     def idle(self) -> bool:
         """Whether every spooled row is in a batch that is final or held."""
         return not (self._live or self._ready or self._policy.rows or self._sealing)
@@ -101,6 +111,11 @@ class Committer:
     def hurry(self) -> None:
         """The gateway is about to stop: rows become batches without waiting for more."""
         self._policy.hurry()
+        self._wake.set()
+
+    def relimit(self, limits: BatchLimits) -> None:
+        """Other limits of a batch from now on; what is sealed stays as it is."""
+        self._policy.relimit(limits)
         self._wake.set()
 
     async def run(self) -> None:

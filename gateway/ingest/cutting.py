@@ -68,9 +68,9 @@ class Cutter:
 
         letter = await persist(self._parts.writer, bury, self._parts.times.retry_s)
         if letter is None:
-            _log.error("the dead letters are full", batch=batch.id)
+            _log.error("the dead letters are full", batch_id=batch.id)
             return None
-        _log.warning("row to dead letters", batch=batch.id, line=line, tasks=letter.tasks)
+        _log.warning("row to dead letters", batch_id=batch.id, line=line, tasks=letter.tasks)
         self._parts.receipts.fail(batch.queue, place, letter.verdict)
         return letter
 
@@ -94,5 +94,5 @@ class Cutter:
         tasks, halves = await persist(self._parts.writer, split, self._parts.times.retry_s)
         if not halves:
             return f"not found in {tasks} tasks: ingest.bisect_tasks_max"
-        _log.warning("a batch is cut in two", batch=batch.id, halves=halves, tasks=tasks)
+        _log.warning("a batch is cut in two", batch_id=batch.id, halves=halves, tasks=tasks)
         return halves

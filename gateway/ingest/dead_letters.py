@@ -76,6 +76,15 @@ class SpoolDeadLetters:
         views = await asyncio.to_thread(read)
         return views[0] if views else None
 
+    async def newest(self, limit: int, row_bytes: int) -> tuple[int, list[DeadLetterView]]:
+        """How many are open, and the newest of them, newest first, each row cut to so many."""
+
+        def read() -> tuple[int, list[DeadLetterView]]:
+            total, found = self._reader.newest_letters(limit, row_bytes)
+            return total, self._views(found)
+
+        return await asyncio.to_thread(read)
+
     async def edit(self, letter_id: int, raw: bytes) -> DeadLetterView:
         """See `gateway.seams.DeadLetters`."""
         letter = await self._open(letter_id)

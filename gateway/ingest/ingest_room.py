@@ -6,7 +6,7 @@ Everything in it shares one spool file and one writer thread.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from gateway.ingest.committer import Committer
 from gateway.ingest.dead_letters import CheckRow, SpoolDeadLetters
 from gateway.ingest.entries import ChunkRecord
 from gateway.ingest.intake import SpoolIntake
+from gateway.ingest.looks import look_at
+from gateway.ingest.measures import IngestMeasures, WriteMeasure
 from gateway.ingest.operator import OperatorBatches
 from gateway.ingest.parts import CommitterParts, CommitterTimes
 from gateway.ingest.policy import BatchLimits, BatchPolicy
@@ -24,9 +26,10 @@ from gateway.ingest.reader import SpoolReader
 from gateway.ingest.receipts import Receipts
 from gateway.ingest.settler import Committed
 from gateway.ingest.task_log import TaskLog, TaskLogLimits
-from gateway.ingest.task_reports import TaskReports
+from gateway.ingest.task_reports import TaskChange, TaskReports
 from gateway.ingest.upkeep import RetentionLimits, keep_within, watch_disk
 from gateway.ingest.writer import SpoolWriter
+from gateway.metrics import Metrics
 from gateway.seams import TellsProgress, Warehouse
 
 
@@ -56,7 +59,9 @@ class IngestRoom:
         warehouse: Warehouse,
         limits: IngestLimits,
         check: CheckRow,
+        metrics: Metrics | None = None,
     ) -> None:
+        measures = IngestMeasures(metrics)
         self.writer = writer
         self.reader = reader
         self.receipts = Receipts()
@@ -64,6 +69,10 @@ class IngestRoom:
         """told of every chunk that was spooled"""
         self.on_commit: list[Callable[[Committed], None]] = []
         """told of every batch that was committed"""
+        self.on_change: list[Callable[[TaskChange], None]] = [measures.batch.changed]
+        """told of every state that a batch comes into"""
+        self.on_queryable: list[Callable[[str], None]] = []
+        """told of the ids of batches that a SELECT has come to see, where somebody waited"""
         self._limits = limits
         self.task_log = TaskLog(limits.task_log)
         self._task_reports = TaskReports(
@@ -71,16 +80,18 @@ class IngestRoom:
             warehouse if isinstance(warehouse, TellsProgress) else None,
             limits.times.report_poll_s,
         )
-        self._reached = ReachedWarehouse(warehouse)
+        self.on_change.append(self._task_reports.changed)
+        self.reached = ReachedWarehouse(warehouse)
         parts = CommitterParts(
-            warehouse=self._reached,
+            warehouse=self.reached,
             writer=writer,
             reader=reader,
             receipts=self.receipts,
             times=limits.times,
             bisect_tasks_max=limits.bisect_tasks_max,
             letters_limit_bytes=limits.letters_bytes,
-            changed=self._task_reports.changed,
+            changed=self._changed,
+            queryable=self._queryable,
         )
         self.committer = Committer(parts, BatchPolicy(limits.batch), self._committed)
         self.capacity = Capacity(
@@ -92,18 +103,28 @@ class IngestRoom:
             backlog_age_s=lambda: self.committer.backlog_age_s,
         )
         lookup = ChannelLookup(reader, writer, warehouse, limits.times)
-        self.intake = SpoolIntake(writer, self.receipts, self.capacity, self._chunk_added, lookup)
+        self.intake = SpoolIntake(
+            writer, self.receipts, self.capacity, self._chunk_added, lookup, measures
+        )
         self.dead_letters = SpoolDeadLetters(
             writer, reader, check, self._driven_again, limits.letters_bytes
         )
         self.batches = OperatorBatches(self.committer, parts)
+        look_at(self, measures.metrics)
 
     @classmethod
     def at(
-        cls, spool: Path, warehouse: Warehouse, limits: IngestLimits, check: CheckRow
+        cls,
+        spool: Path,
+        warehouse: Warehouse,
+        limits: IngestLimits,
+        check: CheckRow,
+        metrics: Metrics | None = None,
     ) -> "IngestRoom":
         """The room over the spool at a path."""
-        return cls(SpoolWriter(spool), SpoolReader(spool), warehouse, limits, check)
+        metrics = metrics or Metrics()
+        writer = SpoolWriter(spool, WriteMeasure(metrics))
+        return cls(writer, SpoolReader(spool), warehouse, limits, check, metrics)
 
     async def open(self) -> None:
         """Open the file. Raises `gateway.ingest.layout.SpoolUnusable`."""
@@ -120,9 +141,19 @@ class IngestRoom:
         return [
             self.committer.run(),
             self._task_reports.run(),
-            keep_within(self._limits.retention, self.writer, self.intake.freed),
+            keep_within(lambda: self._limits.retention, self.writer, self.intake.freed),
             watch_disk(self.writer, self._limits.times.retry_s, self.intake.look_again),
         ]
+
+    def relimit(self, limits: IngestLimits) -> None:
+        """Other limits of batches, retention and the spool's room; the rest stay as they are."""
+        self._limits = replace(self._limits, batch=limits.batch, retention=limits.retention)
+        self.committer.relimit(limits.batch)
+        self.capacity.spool_bytes = limits.spool_bytes
+        self.capacity.age_limit_s = limits.spool_age_s
+        self.capacity.stall_s = limits.stall_s
+        self.capacity.channels_max = limits.channels_max
+        self.intake.look_again()
 
     # ── health ──
 
@@ -146,12 +177,12 @@ class IngestRoom:
         return {"spool": spool, "batches": batches, "warehouse": self._warehouse_health()}
 
     def _warehouse_health(self) -> dict[str, Any]:
-        lost_since = self._reached.lost_since
+        lost_since = self.reached.lost_since
         if lost_since is None:
             return {"isHealthy": True}
         gone_s = asyncio.get_running_loop().time() - lost_since
         since_ms = int((time.time() - gone_s) * 1000)
-        return {"isHealthy": False, "unreachableSinceMs": since_ms, "state": self._reached.error}
+        return {"isHealthy": False, "unreachableSinceMs": since_ms, "state": self.reached.error}
 
     # ── what happens in it ──
 
@@ -164,6 +195,14 @@ class IngestRoom:
         """The row of a dead letter is spooled; it takes room like any other."""
         self.capacity.stored_bytes += chunk.size_bytes
         self._chunk_added(chunk)
+
+    def _changed(self, change: TaskChange) -> None:
+        for listener in self.on_change:
+            listener(change)
+
+    def _queryable(self, batch_id: str) -> None:
+        for listener in self.on_queryable:
+            listener(batch_id)
 
     def _committed(self, committed: Committed) -> None:
         for listener in self.on_commit:

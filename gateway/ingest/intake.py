@@ -18,6 +18,7 @@ from gateway.ingest.capacity import Capacity
 from gateway.ingest.channels import ChannelLookup, Opening, open_channel
 from gateway.ingest.entries import ChunkRecord, QueueRecord
 from gateway.ingest.intake_stream import SpoolStream, Way
+from gateway.ingest.measures import IngestMeasures
 from gateway.ingest.receipts import Receipt, Receipts
 from gateway.ingest.spool import SpoolFile
 from gateway.ingest.writer import RefusedRow, RowsToWrite, SpoolFailed, SpoolWriter
@@ -46,8 +47,10 @@ class SpoolIntake:
         capacity: Capacity,
         chunk_added: Callable[[ChunkRecord], None],
         lookup: ChannelLookup,
+        measures: IngestMeasures | None = None,
     ) -> None:
         self._writer = writer
+        self._measures = measures or IngestMeasures()
         self._receipts = receipts
         self._capacity = capacity
         self._chunk_added = chunk_added
@@ -77,7 +80,7 @@ class SpoolIntake:
         try:
             queue = await self._queue(source)
             if channel is None:
-                return SpoolStream(self, Way(queue.id, level, sink))
+                return SpoolStream(self, self._way(queue, level, sink))
             return await self._open_on(source, queue, level, sink, channel)
         except SpoolFailed as failed:
             raise SpoolAway(str(failed)) from failed
@@ -91,12 +94,20 @@ class SpoolIntake:
         """Streams that hold a channel now."""
         return list(self._holders.values())
 
+    @property
+    def stalled_streams(self) -> int:
+        """Streams whose rows are held back for want of room."""
+        return len({stream for stream, _, _ in self._held})
+
     async def _queue(self, source: Source) -> QueueRecord:
         key = (source.name, source.spec)
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = await self._writer.record(lambda spool: spool.queue(*key))
         return queue
+
+    def _way(self, queue: QueueRecord, level: AckLevel, sink: ReceiptSink) -> Way:
+        return Way(queue.id, level, sink, self._measures.acks(queue.source, level))
 
     # ── channels ──
 
@@ -117,7 +128,7 @@ class SpoolIntake:
             # A claim that is refused anyway must not cost the one who has the channel its stream.
             _require(await self._writer.record(opening), claim)
             self._fence(key)
-        stream = SpoolStream(self, Way(queue.id, level, sink))
+        stream = SpoolStream(self, self._way(queue, level, sink))
         self._holders[key] = stream
         try:
             opened = await self._writer.record(opening)

@@ -5,6 +5,7 @@ that row on would be there twice.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +13,7 @@ from typing import Protocol
 from gateway.clock import now_ms
 from gateway.ingest.channels import Opening
 from gateway.ingest.entries import ChunkRecord
-from gateway.ingest.receipts import Receipt
+from gateway.ingest.receipts import Acks, Receipt
 from gateway.ingest.writer import (
     OnChannel,
     RefusedRow,
@@ -34,11 +35,12 @@ UntilQueryable = Callable[[int], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where a stream's rows go, at which level they are acked, and who hears of it."""
+    """Where a stream's rows go, at which level they are acked, who hears of it and who counts."""
 
     queue: int
     level: AckLevel
     sink: ReceiptSink
+    acks: Acks
 
 
 class Gate(Protocol):
@@ -98,6 +100,14 @@ class SpoolStream:
             return None
         return Receipt(self._sink, self._way.level, first_seq, count, at_row)
 
+    def _counted_receipt(
+        self, first_seq: int, count: int, at_row: int, taken_at: float
+    ) -> Receipt | None:
+        if self._way.level is AckLevel.SPOOLED or self._sink is None:
+            return None
+        way = self._way
+        return Receipt(self._sink, way.level, first_seq, count, at_row, way.acks, taken_at)
+
     # ── rows ──
 
     def append(self, first_seq: int, count: int, raw: bytes, credit_bytes: int) -> None:
@@ -105,6 +115,7 @@ class SpoolStream:
         if self._sink is None or self._given_up:
             return
         self.waiting_bytes += len(raw)
+        taken_at = time.monotonic()
 
         def written(place: Written | None, failed: SpoolFailed | None) -> None:
             self.waiting_bytes -= len(raw)
@@ -113,10 +124,11 @@ class SpoolStream:
                 self.end_at(first_seq, RowRejected(str(failed), 50000))
                 return
             assert place.chunk is not None
-            receipt = self.receipt(first_seq, count, place.at_row)
+            receipt = self._counted_receipt(first_seq, count, place.at_row, taken_at)
             self._intake.spooled(place.chunk, receipt)
             self._spooled(credit_bytes)
             if self._way.level is AckLevel.SPOOLED and self._sink is not None:
+                self._way.acks.settled(count, taken_at)
                 self._sink.settled(first_seq, first_seq + count)
 
         on = self._offset_of(first_seq)

@@ -33,7 +33,8 @@ class CommitterParts:
 
     ``bisect_tasks_max``: tasks that are run at the most to find rows at fault in one batch where
     nobody names them. ``letters_limit_bytes``: rows among the open dead letters. ``changed``
-    is told of every state that a batch comes into; it must not raise.
+    is told of every state that a batch comes into, ``queryable`` of the ids of batches that a
+    SELECT has come to see, where somebody waited for that; they must not raise.
     """
 
     warehouse: ReachedWarehouse
@@ -45,3 +46,4 @@ class CommitterParts:
     bisect_tasks_max: int = 200
     letters_limit_bytes: int = 1 << 30
     changed: Callable[[TaskChange], None] = lambda _: None
+    queryable: Callable[[str], None] = lambda _: None

@@ -47,6 +47,7 @@ class BatchPolicy:
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
+        self._hurries = False
         self._queues: dict[int, _Gathering] = {}
 
     @property
@@ -56,7 +57,12 @@ class BatchPolicy:
 
     def hurry(self) -> None:
         """Rows wait for nothing any more: whatever there is becomes a batch."""
+        self._hurries = True
         self._limits = replace(self._limits, age_s=0.0)
+
+    def relimit(self, limits: BatchLimits) -> None:
+        """Other limits from now on, for rows that wait already too."""
+        self._limits = replace(limits, age_s=0.0) if self._hurries else limits
 
     def add(self, chunk: ChunkRecord, now: float) -> None:
         """A chunk was spooled at ``now``."""

@@ -44,6 +44,12 @@ class _Side:
         self._newest = 0.0
         self._alerted = False
         self._back = asyncio.Event()
+        self._silent_s = 0.0
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds without an answer so far, in sum."""
+        return self._silent_s + (0.0 if self._since is None else self._newest - self._since)
 
     @property
     def lost_since(self) -> float | None:
@@ -65,12 +71,12 @@ class _Side:
         if self._since is None:
             self._since = now
             self._back.clear()
-            _log.warning("the warehouse does not answer", about=self._name, error=self.error)
+            _log.warning("the warehouse does not answer", side=self._name, error=self.error)
         elif now - self._since > ALERT_S and not self._alerted:
             self._alerted = True
             _log.error(
                 "the warehouse has not answered for long; rows go on being spooled",
-                about=self._name,
+                side=self._name,
                 seconds=round(now - self._since),
                 error=self.error,
             )
@@ -78,7 +84,8 @@ class _Side:
     def answered(self) -> None:
         """A call was answered."""
         if self._since is not None:
-            _log.info("the warehouse answers again", about=self._name)
+            _log.info("the warehouse answers again", side=self._name)
+            self._silent_s += asyncio.get_running_loop().time() - self._since
             self._since = None
             self._alerted = False
             self._back.set()
@@ -90,6 +97,8 @@ class ReachedWarehouse:
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
         self.queryable_at_commit = warehouse.queryable_at_commit
+        self.free: int | None = None
+        """what `free_batches` gave last; None: it never did"""
         self._tasks = _Side("tasks")
         self._sql = _Side("SQL")
 
@@ -108,6 +117,11 @@ class ReachedWarehouse:
     def error(self) -> str:
         """What the newest call got that is not answered."""
         return self._sql.error if self._tasks.lost_since is None else self._tasks.error
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds without an answer so far, of the side that was silent longer."""
+        return max(self._tasks.silent_s, self._sql.silent_s)
 
     async def wait(self, delay_s: float) -> None:
         """Wait before the next try; less if what is lost comes back meanwhile."""
@@ -143,7 +157,8 @@ class ReachedWarehouse:
 
     async def free_batches(self) -> int:
         """See `gateway.seams.Warehouse`."""
-        return await self._ask(self._tasks, self._warehouse.free_batches())
+        self.free = await self._ask(self._tasks, self._warehouse.free_batches())
+        return self.free
 
     async def release(self, task_id: str) -> None:
         """See `gateway.seams.Warehouse`. It is told of nobody: nothing waits for it."""

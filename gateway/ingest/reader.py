@@ -36,6 +36,11 @@ class SpoolReader:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def path(self) -> Path:
+        """The file that it reads."""
+        return self._path
+
     def queues(self) -> list[QueueRecord]:
         """Every queue."""
         with _Reading(self._path) as db:
@@ -191,6 +196,17 @@ class SpoolReader:
                 (*values, limit),
             ).fetchall()
         return [letter(row) for row in rows]
+
+    def newest_letters(self, limit: int, row_bytes: int) -> tuple[int, list[DeadLetter]]:
+        """How many are open, and the newest of them, newest first, each row cut to so many."""
+        cut = LETTER_COLUMNS.replace("d.raw", "substr(d.raw, 1, ?)")
+        with _Reading(self._path) as db:
+            total = db.execute("SELECT count(*) FROM dead_letter WHERE state = 'open'").fetchone()
+            rows = db.execute(
+                f"SELECT {cut} FROM {LETTERS} WHERE d.state = 'open' ORDER BY d.id DESC LIMIT ?",
+                (row_bytes, limit),
+            ).fetchall()
+        return total[0], [letter(row) for row in rows]
 
     def letter(self, letter_id: int) -> DeadLetter | None:
         """A dead letter by its id."""

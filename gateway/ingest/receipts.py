@@ -8,25 +8,44 @@ Law: a row of a receipt is settled at its own level and only once, or it fails.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from gateway.ingest.entries import BatchRecord, Place
 from gateway.seams import AckLevel, ReceiptSink
 from protocol.errors import RowRejected
 
 
-@dataclass(frozen=True, slots=True)
+class Acks(Protocol):
+    """Who counts them."""
+
+    def settled(self, rows: int, taken_at: float) -> None:
+        """So many rows hold their level, which came at ``taken_at`` (`time.monotonic`)."""
+
+
+@dataclass(slots=True)
 class Receipt:
-    """A stretch of one stream's rows inside a chunk, from row ``at_row`` of it on."""
+    """A stretch of one stream's rows inside a chunk, from row ``at_row`` of it on.
+
+    Nobody changes one. It is not frozen because one is made for each chunk, and to make a frozen
+    one takes five times as long.
+
+    ``acks`` counts them, None where they were counted when they came first; ``taken_at`` is when
+    they came (`time.monotonic`).
+    """
 
     sink: ReceiptSink
     level: AckLevel
     first_seq: int
     count: int
     at_row: int
+    acks: Acks | None = None
+    taken_at: float = 0.0
 
     def settle(self) -> None:
         """Tell the stream that its rows hold the level it asked for."""
+        if self.acks is not None:
+            self.acks.settled(self.count, self.taken_at)
         self.sink.settled(self.first_seq, self.first_seq + self.count)
 
     def between(self, start: int, end: int | None) -> "Receipt | None":
@@ -39,7 +58,7 @@ class Receipt:
         if (first, last) == (self.at_row, stop):
             return self
         seq = self.first_seq + first - self.at_row
-        return Receipt(self.sink, self.level, seq, last - first, first)
+        return replace(self, first_seq=seq, count=last - first, at_row=first)
 
 
 class Receipts:

@@ -58,7 +58,7 @@ class Settler:
                 lambda spool: spool.finish(batch, state, at_ms, error),
                 self._parts.times.retry_s,
             )
-        _log.error("batch cannot go on", batch=batch.id, state=state, error=error)
+        _log.error("a batch cannot go on", **live.names, state=state, error=error)
         self.held[batch.number] = batch
         self._parts.changed(live.change)
         self.fail_all(batch, f"Error in processing inserts. Batch {batch.id}: {error}")
@@ -105,7 +105,7 @@ class Settler:
         deadline = loop.time() + self._parts.times.queryable_max_s
         while not await self._is_queryable(live, rows):
             if loop.time() >= deadline:
-                _log.warning("committed but not queryable", batch=live.batch.id, rows=rows)
+                _log.warning("committed but not queryable", **live.names, rows=rows)
                 message = f"Rows are committed (batch {live.batch.id}) but not queryable yet"
                 self._break(receipts, message)
                 return
@@ -115,6 +115,7 @@ class Settler:
             lambda spool: spool.channels.seen_queryable(live.batch.number),
             self._parts.times.retry_s,
         )
+        self._parts.queryable(live.batch.id)
         for receipt in receipts:
             receipt.settle()
 

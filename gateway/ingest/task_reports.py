@@ -34,7 +34,7 @@ class TaskChange:
     """A batch that has come into its state.
 
     ``rows`` are those of its current attempt; ``task_failed``: that attempt's task is known to
-    have failed.
+    have failed. ``since``: the loop's time at which its oldest row came, as far as is known.
     """
 
     batch: BatchRecord
@@ -42,6 +42,7 @@ class TaskChange:
     rows: int
     failure: TaskFailure | None = None
     task_failed: bool = False
+    since: float = 0.0
     at_ms: int = field(default_factory=now_ms)
 
     @property

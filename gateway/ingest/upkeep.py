@@ -9,9 +9,11 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
+from gateway.ingest.spool import SpoolFile
 from gateway.ingest.writer import SpoolFailed, SpoolWriter
 
 _log = structlog.get_logger("headrace.spool")
@@ -39,18 +41,28 @@ async def watch_disk(writer: SpoolWriter, retry_s: float, back: Callable[[], Non
 
 
 async def keep_within(
-    limits: RetentionLimits, writer: SpoolWriter, freed: Callable[[int], None]
+    now_kept: Callable[[], RetentionLimits],
+    writer: SpoolWriter,
+    freed: Callable[[int], None],
 ) -> None:
-    """Drop what is past its retention, until cancelled; ``freed`` hears the bytes of each sweep."""
+    """Drop what is past its retention, until cancelled; ``freed`` hears the bytes of each sweep.
+
+    ``now_kept`` tells the limits anew for each sweep: they may change.
+    """
     while True:
-        await asyncio.sleep(limits.sweep_s)
+        await asyncio.sleep(now_kept().sweep_s)
+        limits = now_kept()
         before_ms = int((time.time() - limits.keep_s) * 1000)
         try:
             size_bytes = await writer.record(
-                lambda spool, before=before_ms: spool.forget(before, limits.keep_bytes)  # type: ignore[misc]
+                partial(_forget, before_ms=before_ms, keep_bytes=limits.keep_bytes)
             )
         except SpoolFailed as failed:
             _log.warning("retention waits for the disk", error=str(failed))
             continue
         # Also where nothing went: room comes back in other ways too, as when a batch is held.
         freed(size_bytes)
+
+
+def _forget(spool: SpoolFile, before_ms: int, keep_bytes: int) -> int:
+    return spool.forget(before_ms, keep_bytes)

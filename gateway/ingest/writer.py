@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.ingest.entries import ChunkRecord, DeadLetter, Stretch
+from gateway.ingest.measures import WriteMeasure
 from gateway.ingest.spool import SpoolFile
+from gateway.metrics import Metrics
 
 GROUP_BYTES_MAX = 4 << 20
 """Rows taken into one transaction: bounds the memory of a group and the delay of the next."""
@@ -67,9 +69,12 @@ class Written:
     at_row: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RowsToWrite:
-    """Rows for a queue; ``written`` is called on the event loop with their place, or an error."""
+    """Rows for a queue; ``written`` is called on the event loop with their place, or an error.
+
+    Nobody changes one. It is not frozen for the reason that a receipt is not.
+    """
 
     queue: int
     raw: bytes
@@ -121,8 +126,9 @@ _Word = tuple[Callable[[Any, SpoolFailed | None], None], Any]
 class SpoolWriter:
     """Owns the `SpoolFile` and the thread that writes it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, measure: WriteMeasure | None = None) -> None:
         self._path = path
+        self._measure = measure or WriteMeasure(Metrics())
         self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -197,6 +203,7 @@ class SpoolWriter:
 
     def _write(self, spool: SpoolFile, group: list[_Item]) -> list[_Word]:
         words: list[_Word] = []
+        began_at = time.perf_counter()
         try:
             spool.begin()
             for part in _in_order(group):
@@ -214,10 +221,13 @@ class SpoolWriter:
                 spool.rollback()
             failed = SpoolFailed(f"{CANNOT_WRITE}: {error}")
             self._say_fault(str(failed))
+            self._measure.failed()
             for item in group:
                 _break_off(item)
             return [(_listener(item), failed) for item in group]
         self._say_fault(None)
+        size_bytes = sum(len(item.raw) for item in group if isinstance(item, RowsToWrite))
+        self._measure.wrote(time.perf_counter() - began_at, size_bytes)
         return words
 
     def _say_fault(self, fault: str | None) -> None:

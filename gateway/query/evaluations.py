@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gateway.query.measures import PushMeasure
 from gateway.query.places import Block, Place, parted
 from gateway.seams import LogEntry, Pieces, PushLevel
 from gateway.sql import PushEvaluator, PushQuery
@@ -47,9 +48,10 @@ class _Gathered:
 class Evaluations:
     """Evaluates push queries over log entries. ``kept_bytes``: of results for those who lag."""
 
-    def __init__(self, kept_bytes: int) -> None:
-        self._following = _Worker("push-follower")
-        self._lagging = _Worker("push-reader")
+    def __init__(self, kept_bytes: int, measure: PushMeasure | None = None) -> None:
+        self.measure = measure or PushMeasure()
+        self._following = _Worker("push-follower", self.measure, "followers")
+        self._lagging = _Worker("push-reader", self.measure, "laggards")
         self._kept_limit_bytes = kept_bytes
         self._kept: OrderedDict[_Key, asyncio.Future[Block]] = OrderedDict()
         self._kept_bytes = 0
@@ -102,9 +104,11 @@ class Evaluations:
 
 
 class _Worker:
-    """A thread and its evaluator."""
+    """A thread and its evaluator; ``serves`` are followers or laggards."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, measure: PushMeasure, serves: str) -> None:
+        self._measure = measure
+        self._serves = serves
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._evaluator: PushEvaluator | None = None
         self._read: tuple[Pieces | None, list[_Gathered]] = (None, [])
@@ -142,6 +146,7 @@ class _Worker:
             if self._evaluator is None:
                 self._evaluator = PushEvaluator(memory_limit=EVALUATOR_MEMORY)
             lines = self._evaluator.evaluate(push, gathered.raw)
+            self._measure.evaluated(self._serves)
             end = Place(entry.position)
             if not gathered.is_last:
                 end = Place(place.after, gathered.next_piece, 0, place.rows + lines.count)

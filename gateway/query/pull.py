@@ -8,15 +8,19 @@ warehouse.
 
 import asyncio
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.clock import now_ms
+from gateway.query.measures import PullMeasure
 from gateway.query.options import TIMEOUT, PullOptions, pull_options
+from gateway.query.owners import owns
 from gateway.query.running_pull import RunningPull, Shown
 from gateway.query.values import Convert, converter
 from gateway.seams import (
+    Permit,
     QueryBroken,
     QueryRefused,
     Result,
@@ -27,7 +31,10 @@ from gateway.seams import (
     Warehouse,
     WarehouseQuery,
     WarehouseUnreachable,
+    readable_names,
+    require_readable,
 )
+from gateway.sql import names_read
 from protocol.entities import LiveQuery
 from protocol.errors import (
     BadRequest,
@@ -57,18 +64,28 @@ class PullQueries:
     """Starts pull queries on a warehouse, and ends those that are closed by their ids."""
 
     def __init__(
-        self, warehouse: Warehouse, sources: Sources, limits: PullLimits | None = None
+        self,
+        warehouse: Warehouse,
+        sources: Sources,
+        limits: PullLimits | None = None,
+        measure: PullMeasure | None = None,
     ) -> None:
+        self._measure = measure or PullMeasure()
         self._warehouse = warehouse
         self._sources = sources
         self._limits = limits or PullLimits()
         self._starting: dict[str, _Start] = {}
         self._live: dict[str, RunningPull] = {}
 
-    async def start(self, sql: str, properties: Mapping[str, Any]) -> RunningPull:
+    def relimit(self, limits: PullLimits) -> None:
+        """Other limits, for queries that start from now on."""
+        self._limits = limits
+
+    async def start(self, sql: str, properties: Mapping[str, Any], permit: Permit) -> RunningPull:
         """Run one SELECT. Raises `protocol.errors.KsqlError`."""
         options = pull_options(properties)
-        resolved = resolve_query(sql, self._sources.names)
+        resolved = resolve_query(sql, readable_names(self._sources.names, permit))
+        await require_readable(permit, resolved, names_read)
         if len(self._live) + len(self._starting) >= self._limits.queries_max:
             raise TooManyRequests(
                 f"{self._limits.queries_max} pull queries are running, and query.pull_queries_max "
@@ -77,25 +94,32 @@ class PullQueries:
         timeout_ms = options.timeout_ms
         if timeout_ms is None:
             timeout_ms = int(self._limits.timeout_s * 1000)
-        start = _Start(sql, timeout_ms)
+        start = _Start(sql, timeout_ms, permit.principal.name)
         self._starting[start.query_id] = start
         try:
             running = await self._started(start, resolved, options)
+        except KsqlError:
+            self._measure.ended("error", start.began_at)
+            raise
         finally:
             del self._starting[start.query_id]
         self._live[running.id] = running
         return running
 
-    def live(self) -> list[LiveQuery]:
-        """Pull queries that run, and those whose columns the warehouse has not told yet."""
-        waiting = [start.described() for start in self._starting.values()]
-        return waiting + [query.described() for query in self._live.values()]
+    def live(self, permit: Permit) -> list[LiveQuery]:
+        """Pull queries that run, and those whose columns the warehouse has not told yet.
 
-    def terminate(self, query_id: str) -> bool:
-        """End a live pull query, with an error to its reader; False if there is none of this id."""
+        Those of the permit's principal; of all with ``admin``.
+        """
+        queries: list[_Start | RunningPull] = [*self._starting.values(), *self._live.values()]
+        return [query.described() for query in queries if owns(permit, query.owner)]
+
+    def terminate(self, query_id: str, permit: Permit) -> bool:
+        """End a live pull query, with an error to its reader; False if the principal has none."""
         query = self._live.get(query_id) or self._starting.get(query_id)
-        if query is None:
+        if query is None or not owns(permit, query.owner):
             return False
+        permit.record("close query", query_id)
         query.end(BadRequest("The query was closed before its result was complete"))
         return True
 
@@ -137,12 +161,15 @@ class PullQueries:
             start.query_id,
             start.sql,
             start.since_ms,
+            start.owner,
             result,
             self._kind_of(resolved),
             shown,
             rows_max=self._limits.rows_max,
             ends=(start.ends_at, start.why),
             gone=lambda: self._live.pop(start.query_id, None),
+            measure=self._measure,
+            began_at=start.began_at,
         )
 
     async def _run(self, query: WarehouseQuery, resolved: ResolvedQuery) -> Result | None:
@@ -212,11 +239,13 @@ class _Start:
     ``why``: the error that it ends with if it is ended meanwhile, by its timer or `end`.
     """
 
-    def __init__(self, sql: str, timeout_ms: int) -> None:
+    def __init__(self, sql: str, timeout_ms: int, owner: str) -> None:
+        self.owner = owner
         self.query_id = f"query_{secrets.token_hex(12)}"
         self.sql = sql
         self.timeout_ms = timeout_ms
         self.since_ms = now_ms()
+        self.began_at = time.monotonic()
         now = asyncio.get_running_loop().time()
         self.ends_at = now + timeout_ms / 1000 if timeout_ms else None
         self.timer = asyncio.timeout_at(self.ends_at)

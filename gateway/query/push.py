@@ -22,12 +22,14 @@ from dataclasses import dataclass
 from gateway.clock import now_ms
 from gateway.query.feed import Feed
 from gateway.query.mailbox import Mailbox, MailboxLimits
+from gateway.query.owners import may_read
 from gateway.query.places import Block, Part, Place
 from gateway.query.standing import Standing
 from gateway.query.start import Start
 from gateway.seams import (
     EntryGone,
     LogEntry,
+    Permit,
     PushLevel,
     QueryBroken,
     QueryEnd,
@@ -38,8 +40,12 @@ from gateway.seams import (
     SourceKind,
 )
 from gateway.sql import PushQuery
-from protocol.errors import BadRequest, InternalError, KsqlError, TooManyRequests
+from protocol.errors import BadRequest, Forbidden, InternalError, KsqlError, TooManyRequests
 from protocol.tokens import CONTINUE_FROM, TokenPlace
+
+_WITHDRAWN = (
+    "You may not query this stream any more: the rules have changed, or what you showed has expired"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +74,10 @@ class RunningPush:
         feed: Feed,
         limits: SubscriptionLimits,
         ended: "Callable[[RunningPush], None]",
+        permit: Permit,
     ) -> None:
+        self.owner = permit.principal.name
+        self._permit = permit
         self.id = f"transient_{source.name}_{secrets.randbits(63)}"
         self.columns: tuple[ResultColumn, ...] = push.columns
         self.source_kind: SourceKind | None = source.kind
@@ -79,6 +88,7 @@ class RunningPush:
         self._source = source.name
         self._start = start
         self._feed = feed
+        self._measure = feed.evaluations.measure
         self._log = feed.logs[start.level]
         self._limits = limits
         self._ended = ended
@@ -105,6 +115,11 @@ class RunningPush:
         """How many entries of the log, of any source, its reader has not passed."""
         return self._log.end() - self._idle_place().after
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Rows and bytes in its mailbox."""
+        return self._mailbox.rows, self._mailbox.size_bytes
+
     def end(self) -> None:
         """Rows end after the one that is on its way."""
         self._finish(QueryEnd.CLOSED)
@@ -124,12 +139,16 @@ class RunningPush:
         if left == 0:
             self._finish(QueryEnd.LIMIT)
         while (part := await self._next()) is not None:
+            if not self._is_allowed():
+                self._break(Forbidden(_WITHDRAWN))
+                continue
             if left is not None:
                 if part.lines.count > left:
                     part, _ = part.split(left)
                 left -= part.lines.count
             self._taken = part.end
             self.rows_out += part.lines.count
+            self._measure.delivered(part.lines.count)
             if left == 0:
                 self._finish(QueryEnd.LIMIT)
             self._hand_over()
@@ -194,6 +213,7 @@ class RunningPush:
             return
         for part in block.parts:
             if not self._mailbox.put(part):
+                self._measure.spilled()
                 self.fall_behind()
                 break
             self._tail = part.end
@@ -274,6 +294,10 @@ class RunningPush:
             block.end.after, block.end.piece, skip, tail.rows
         )  # fmt: skip
 
+    def _is_allowed(self) -> bool:
+        """Rules change while a query runs, and tokens expire."""
+        return may_read(self._permit, self._source)
+
     # ── patience ──
 
     def _hand_over(self) -> None:
@@ -293,6 +317,7 @@ class RunningPush:
 
     def _lose_patience(self) -> None:
         self._patience = None
+        self._measure.too_slow()
         self._break(
             TooManyRequests(
                 f"The reader of this query took nothing for {self._limits.slow_reader_s:g} s while "

@@ -7,6 +7,7 @@ gets an error and never a shorter answer; and the warehouse is told to stop.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+from gateway.query.measures import PullMeasure
 from gateway.query.values import Convert, convert
 from gateway.seams import (
     QueryBroken,
@@ -40,6 +41,7 @@ class RunningPull:
         query_id: str,
         statement: str,
         since_ms: int,
+        owner: str,
         result: Result | None,
         source_kind: SourceKind | None,
         shown: Shown,
@@ -47,16 +49,23 @@ class RunningPull:
         rows_max: int | None,
         ends: tuple[float | None, KsqlError],
         gone: Callable[[], object],
+        measure: PullMeasure | None = None,
+        began_at: float = 0.0,
     ) -> None:
         self.id = query_id
         self.statement = statement
         self.since_ms = since_ms
+        self.owner = owner
         self.rows_out = 0
         self.source_kind = source_kind
         self.columns, self._converters = shown
         self._result = result
         self._rows_max = rows_max
         self._gone = gone
+        self._measure = measure or PullMeasure()
+        self._began_at = began_at
+        self._outcome = "closed"
+        self._is_closed = False
         self._why: KsqlError | None = None
         self._closing: asyncio.Task[None] | None = None
         at, late = ends
@@ -67,18 +76,23 @@ class RunningPull:
         """See `gateway.seams.RunningQuery`."""
         try:
             if self._result is None:
+                self._outcome = "ok"
                 return
             async for lines in self._result.rows():
                 self._still_running()
                 if self._rows_max is not None and self.rows_out + lines.count > self._rows_max:
+                    self._outcome = "error"
                     raise BadRequest(
                         f"The result has more than {self._rows_max} rows, and query.pull_rows_max "
                         "allows no more: ask for fewer, by WHERE or LIMIT"
                     )
                 self.rows_out += lines.count
+                self._measure.delivered(lines.count)
                 yield convert(lines, self._converters) if self._converters else lines
+            self._outcome = "ok"
         except (QueryBroken, WarehouseUnreachable) as broken:
             self._still_running()
+            self._outcome = "error"
             raise InternalError(f"The result is not complete: {broken}") from broken
         finally:
             await self.close()
@@ -103,6 +117,9 @@ class RunningPull:
     async def close(self) -> None:
         """See `gateway.seams.RunningQuery`."""
         self._gone()
+        if not self._is_closed:
+            self._is_closed = True
+            self._measure.ended(self._outcome, self._began_at)
         if self._clock is not None:
             self._clock.cancel()
         if self._result is not None:

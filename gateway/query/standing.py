@@ -7,6 +7,7 @@ and reads the log by itself.
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Protocol
 
 import structlog
@@ -53,7 +54,8 @@ class Standing:
         self._ended = ended
         # A dict, for its order: who came first is served first.
         self._followers: dict[Follower, None] = {}
-        self._running = asyncio.create_task(self._run())
+        # In a context of its own: its lines of the log are not those of who subscribed first.
+        self._running = asyncio.create_task(self._run(), context=Context())
 
     @property
     def position(self) -> int:

@@ -6,9 +6,13 @@ touched, where they know that name; they never see a credential.
 """
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+WAREHOUSE_SCHEMAS = frozenset({"sys", "lookup", "view", "ext", "INFORMATION_SCHEMA"})
+"""Schemas of the warehouse that hold no datasource. Their tables tell of everybody's: rights are
+asked for by ``schema.table``."""
 
 
 class Right(StrEnum):
@@ -33,8 +37,8 @@ class Credentials:
     audit log.
     """
 
-    authorization: str | None = None
-    certificate: bytes | None = None
+    authorization: str | None = field(default=None, repr=False)
+    certificate: bytes | None = field(default=None, repr=False)
     peer: str = ""
 
 
@@ -60,10 +64,26 @@ class Permit(Protocol):
     principal: Principal
 
     def may(self, right: Right, name: str = "") -> bool:
-        """Whether it may; says nothing to anybody, the audit log included."""
+        """Whether it may; says nothing to anybody, the audit log included.
+
+        No more, once what it showed has expired or was taken back: a user or token that has left
+        its file, a JSON Web Token or certificate past its time.
+        """
 
     def require(self, right: Right, name: str = "") -> None:
-        """Raises `protocol.errors.Forbidden`, which names the right and the name that it lacks."""
+        """Raises `protocol.errors.Forbidden`, which names the right and the name that it lacks.
+
+        The audit log hears of that. Raises `protocol.errors.Unauthorized` where what the request
+        showed has expired, or was taken back.
+        """
+
+    def record(self, action: str, name: str = "", *, outcome: str = "done") -> None:
+        """Tell the audit log what was done: once for each thing, after `require` let it pass.
+
+        ``action`` is a few fixed words (``insert``, ``query``, ``statement``, ``admin``), ``name``
+        what it was done to: streams' and datasources' names, a query id, a route; never a text that
+        a client sent whole, for statements may hold secrets. It never waits and never raises.
+        """
 
     def using(self, use: Use) -> AbstractContextManager[None]:
         """One more of these, for the length of the ``with``.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.seams.access import Permit
 from gateway.seams.sources import InsertSpec, Source, SourceKind
 from gateway.seams.warehouse import ResultColumn, RowLines
 from protocol.arguments import QueryArguments
@@ -127,8 +128,11 @@ class RunningQuery(Protocol):
 class Queries(Protocol):
     """The door of the query room."""
 
-    async def start(self, arguments: QueryArguments) -> RunningQuery:
-        """Start the one query in ``arguments``. Raises `protocol.errors.KsqlError`."""
+    async def start(self, arguments: QueryArguments, permit: Permit) -> RunningQuery:
+        """Start the one query in ``arguments``, of all that it reads as the permit allows.
 
-    async def close_query(self, query_id: str) -> bool:
-        """Close a live query by its id; False if there is none."""
+        It belongs to the permit's principal. Raises `protocol.errors.KsqlError`.
+        """
+
+    async def close_query(self, query_id: str, permit: Permit) -> bool:
+        """Close a live query by its id; False if there is none, or it is another principal's."""

@@ -19,11 +19,21 @@ Laws:
 | ``names``, ``duck_types``, ``duck`` | DuckDB's names, types, settings and complaints |
 | ``rowfile``, ``typed_rows`` | spooled rows → a relation |
 | ``lines`` | a relation → JSON lines |
+| ``reads`` | which names a statement reads and writes |
 | ``push``, ``evaluator`` | standing queries over batches |
 """
 
 from gateway.sql.evaluator import PushEvaluator
 from gateway.sql.push import PushQuery, compile_push
+from gateway.sql.reads import TaskNames, names_read, task_names
 from gateway.sql.select import translate
 
-__all__ = ["PushEvaluator", "PushQuery", "compile_push", "translate"]
+__all__ = [
+    "PushEvaluator",
+    "PushQuery",
+    "TaskNames",
+    "compile_push",
+    "names_read",
+    "task_names",
+    "translate",
+]

@@ -28,6 +28,7 @@ from gateway.seams import (
     ChannelClaim,
     ChannelOffsets,
     InsertSpec,
+    Permit,
     QueryEnd,
     QueryKind,
     ReceiptSink,
@@ -158,17 +159,17 @@ class MadeRows:
 class MadeQueries:
     """Implements `gateway.seams.Queries`."""
 
-    async def start(self, arguments: QueryArguments) -> RunningQuery:
+    async def start(self, arguments: QueryArguments, permit: Permit) -> RunningQuery:
         """See `gateway.seams.Queries`."""
         return MadeRows(int(arguments.sql))
 
-    async def close_query(self, query_id: str) -> bool:
+    async def close_query(self, query_id: str, permit: Permit) -> bool:
         """See `gateway.seams.Queries`."""
         return False
 
 
 async def no_statements(
-    text: str, variables: Mapping[str, Any], properties: Mapping[str, Any]
+    text: str, variables: Mapping[str, Any], properties: Mapping[str, Any], permit: Permit
 ) -> list[dict[str, Any]]:
     return []
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench import cli as bench_cli
 from tests.bench.compare import Bar, Sample, Verdict, alternate, judge
 from tests.bench.druid import DirectInsert
 from tests.bench.fanout import fanout
@@ -179,10 +180,17 @@ def pull(options: Options) -> list[Verdict]:
     return verdicts
 
 
+def cli(options: Options) -> list[Verdict]:
+    """`headrace insert` of a file (``--rows``) to ``spooled``, against the bare wire."""
+    with row_files(options.rows) as (folder, file, _):
+        return bench_cli.measure(options, file, folder)
+
+
 SUITES: dict[str, Callable[[Options], list[Verdict]]] = {
     "embedded": embedded,
     "druid": druid,
     "pull": pull,
     "fanout": fanout,
     "transport": transport,
+    "cli": cli,
 }

@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,7 +37,7 @@ def python_with(client: str) -> Path:
     try:
         return _python_with(client)
     except Unavailable as missing:
-        _without(client, missing)
+        without(client, missing)
 
 
 def npm_clients() -> Path:
@@ -45,7 +45,7 @@ def npm_clients() -> Path:
     try:
         return _npm_clients()
     except Unavailable as missing:
-        _without("the clients of npm", missing)
+        without("the clients of npm", missing)
 
 
 def curl_with_http2() -> str:
@@ -53,10 +53,11 @@ def curl_with_http2() -> str:
     try:
         return _curl_with_http2()
     except Unavailable as missing:
-        _without("curl", missing)
+        without("curl", missing)
 
 
-def _without(what: str, missing: Unavailable) -> NoReturn:
+def without(what: str, missing: Unavailable) -> NoReturn:
+    """Skip the test, or fail it where clients are required."""
     reason = f"NO REAL CLIENT {what}: {missing}"
     if os.environ.get("HEADRACE_REQUIRE_CLIENTS") == "1":
         pytest.fail(reason)
@@ -67,7 +68,7 @@ def _curl_with_http2() -> str:
     found = shutil.which("curl")
     if found is None:
         raise Unavailable("there is no curl")
-    if "HTTP2" not in _run([found, "--version"], within_s=10):
+    if "HTTP2" not in run_installer([found, "--version"], within_s=10):
         raise Unavailable(f"{found} was built without HTTP/2")
     return found
 
@@ -80,11 +81,11 @@ def _python_with(client: str) -> Path:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     home = CACHE / f"{client}-{version}"
     python = home / "bin" / "python"
-    with _installing(home, requirements.read_bytes()) as needed:
+    with installing(home, requirements.read_bytes()) as needed:
         if needed:
-            _run([sys.executable, "-m", "venv", str(home)])
+            run_installer([sys.executable, "-m", "venv", str(home)])
             pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            _run([*pip, "--requirement", str(requirements)])
+            run_installer([*pip, "--requirement", str(requirements)])
     return python
 
 
@@ -94,17 +95,17 @@ def _npm_clients() -> Path:
         raise Unavailable("there is no node with npm")
     package = HERE / "npm" / "package.json"
     home = CACHE / "npm"
-    with _installing(home, package.read_bytes()) as needed:
+    with installing(home, package.read_bytes()) as needed:
         if needed:
             home.mkdir(parents=True)
             shutil.copy(package, home)
             quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-            _run([npm, "install", *quiet, "--prefix", str(home)])
+            run_installer([npm, "install", *quiet, "--prefix", str(home)])
     return home / "node_modules"
 
 
 @contextlib.contextmanager
-def _installing(home: Path, wanted: bytes) -> Iterator[bool]:
+def installing(home: Path, wanted: bytes) -> Iterator[bool]:
     """Hold the lock of a place; gives whether it must be installed, and marks that it was.
 
     Half an installation has no mark: the next run starts it again from nothing.
@@ -121,10 +122,19 @@ def _installing(home: Path, wanted: bytes) -> Iterator[bool]:
         mark.write_text(digest)
 
 
-def _run(command: list[str], within_s: float = INSTALL_S) -> str:
+def run_installer(
+    command: list[str], within_s: float = INSTALL_S, environment: Mapping[str, str] | None = None
+) -> str:
+    """Standard output of a command. Raises `Unavailable` with what it said if it fails."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=within_s, check=False, cwd=ROOT
+            command,
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
+            cwd=ROOT,
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         raise Unavailable(f"{' '.join(command)} took longer than {within_s} s") from None

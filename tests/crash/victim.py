@@ -24,7 +24,7 @@ STOP_S = 30.0
 POLL_S = 0.01
 
 _READY = re.compile(rb"headrace ready at ")
-_COMPLAINT = re.compile(r"Traceback|\[critical|never retrieved|was destroyed")
+_COMPLAINT = re.compile(r'Traceback|"level":"critical"|never retrieved|was destroyed')
 
 
 class EndedByItself(AssertionError):

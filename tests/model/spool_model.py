@@ -218,11 +218,15 @@ class SpoolModel:
     # ── changes that hang on a change ──
 
     def settle(self, batch: Sealed, *, queryable: bool) -> None:
-        """The rows of a batch hold nobody back any more."""
+        """The rows of a batch hold nobody back any more.
+
+        One whose every row became a letter has nothing that could be seen.
+        """
+        has_rows = len(batch.places) > len(self.letters_of(batch))
         for place in batch.places:
             row = self.row(place)
             row.settled = True
-            if row.channel is not None and not queryable:
+            if row.channel is not None and has_rows and not queryable:
                 if not batch.carried:
                     self.unseen.append(batch)
                 lowest = batch.carried.get(row.channel, row.offset)

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.http.app import LANE_PATHS
 from gateway.http.drain import ServerState
+from gateway.seams import Permit
 from protocol.errors import RowRejected
 from protocol.framing import Framing
 from protocol.inserts import InsertsStream
@@ -482,10 +483,10 @@ def told() -> Iterator[Door]:
     """A door whose rooms know one command and one property."""
     done = {"status": "SUCCESS", "message": "Stream created", "queryId": None}
 
-    async def statuses() -> dict[str, str]:
+    async def statuses(_: Permit) -> dict[str, str]:
         return {COMMAND: "SUCCESS"}
 
-    async def status(command_id: str) -> dict[str, Any] | None:
+    async def status(command_id: str, _: Permit) -> dict[str, Any] | None:
         return done if command_id == COMMAND else None
 
     app = scripted_app(

@@ -3,6 +3,7 @@ with a dead connection, and never given credit that would break them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from quart import Quart, Response, request
@@ -169,7 +170,7 @@ def untaking() -> Quart:
     return app
 
 
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "lane_paths": (b"/waits", b"/keeps"),
     "overrun_max_bytes": 200_000,
     "stream_window_bytes": 100_000,

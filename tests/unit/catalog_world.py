@@ -1,13 +1,13 @@
 """A statement runner over a small warehouse, for the tests of ``/ksql``."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.statements import StatementRunner
-from gateway.seams import TaskState, WarehouseUnreachable
-from protocol.entities import LiveQuery
+from gateway.seams import UNASKED, Permit, TaskState, WarehouseUnreachable
+from protocol.entities import Entity, LiveQuery
 from protocol.types import STRING, TIMESTAMP, Column
 
 
@@ -41,7 +41,16 @@ class World:
             clock=lambda: self.now_s,
             sleep=self._sleep,
         )
-        self.run = self.runner.run
+
+    async def run(
+        self,
+        text: str,
+        variables: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        permit: Permit = UNASKED,
+    ) -> list[Entity]:
+        """The entities of a text."""
+        return await self.runner.run(text, variables, properties, permit)
 
     def bare(self) -> StatementRunner:
         """A runner that was given no way to the warehouse."""
@@ -56,16 +65,16 @@ class World:
             raise WarehouseUnreachable
         return list(self.names)
 
-    def _queries(self) -> list[LiveQuery]:
+    def _queries(self, permit: Permit) -> list[LiveQuery]:
         return [LiveQuery(query_id=query_id, sql="SELECT 1") for query_id in self.live]
 
-    def _terminate(self, query_id: str) -> bool:
+    def _terminate(self, query_id: str, permit: Permit) -> bool:
         if query_id in self.live:
             self.live.remove(query_id)
             return True
         return False
 
-    async def _insert(self, target: str, rows: list[dict[str, Any]]) -> None:
+    async def _insert(self, target: str, rows: list[dict[str, Any]], permit: Permit) -> None:
         self._refuse()
         self.inserted.append((target, rows))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.seams import QueryRefused, SubmissionRefused, WarehouseUnreachable
+from gateway.seams import UNASKED, QueryRefused, SubmissionRefused, WarehouseUnreachable
 from protocol.assertions import AssertionFailed, NoSchemaRegistry
 from protocol.errors import BadStatement, RowRejected, WarehouseAway
 from tests.unit.catalog_world import World
@@ -58,7 +58,7 @@ async def test_a_task_is_answered_with_an_id_whose_status_can_be_asked(world: Wo
     assert started["commandId"] == "stream/query-1/execute"
     assert started["commandStatus"]["status"] == "RUNNING"
     assert started["commandStatus"]["queryId"] == "query-1"
-    status = await world.runner.status(started["commandId"])
+    status = await world.runner.status(started["commandId"], UNASKED)
     assert status is not None
     assert status["status"] == "SUCCESS"
 
@@ -72,7 +72,7 @@ async def test_what_the_warehouse_says_of_a_task_is_told(world: World) -> None:
     world.refusal = WarehouseUnreachable("lost")
     with pytest.raises(WarehouseAway, match="look at Druid's tasks"):
         await world.run(sql)
-    assert await world.runner.statuses() == {}
+    assert await world.runner.statuses(UNASKED) == {}
 
 
 async def test_without_a_way_to_the_warehouse_the_refusal_says_what_to_do(world: World) -> None:
@@ -83,23 +83,23 @@ async def test_without_a_way_to_the_warehouse_the_refusal_says_what_to_do(world:
         ("EXPLAIN SELECT 1;", "run the query itself"),
     ]:
         with pytest.raises(BadStatement) as caught:
-            await bare.run(text)
+            await bare.run(text, None, None, UNASKED)
         assert "is not supported by this gateway: " in caught.value.message
         assert instead in caught.value.message
 
 
 async def test_statuses_of_declarations_are_kept(world: World) -> None:
     await world.run("CREATE STREAM s (a INT); DROP STREAM s;")
-    assert await world.runner.statuses() == {
+    assert await world.runner.statuses(UNASKED) == {
         "stream/`S`/create": "SUCCESS",
         "stream/`S`/drop": "SUCCESS",
     }
-    assert await world.runner.status("stream/S/create") == {
+    assert await world.runner.status("stream/S/create", UNASKED) == {
         "status": "SUCCESS",
         "message": "Stream created",
         "queryId": None,
     }
-    assert await world.runner.status("stream/X/create") is None
+    assert await world.runner.status("stream/X/create", UNASKED) is None
 
 
 # ── lists and plans ──────────────────────────────────────────────────────────────────────────

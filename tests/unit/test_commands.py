@@ -71,7 +71,7 @@ def test_a_list_on_a_terminal_is_a_table_that_no_row_can_break(operator: Operato
     done = headrace_on_a_terminal("dead-letters", "list", "--admin", operator.url)
     header, line = (text.rstrip() for text in done.stdout.splitlines())
     assert header.split() == list(dead_letters.COLUMNS)
-    assert line.startswith("1   EVENTS")
+    assert line.startswith(" 1  EVENTS")
     assert "[bold]\\x1b[2Jxx" in line
     assert (len(line), line[-1], "\x1b" in done.stdout) == (COLUMNS - 2, "…", False)
 

@@ -13,7 +13,7 @@ from gateway.ingest.batches import BatchState
 from gateway.ingest.entries import BatchRecord
 from gateway.ingest.ingest_room import IngestRoom
 from gateway.ingest.layout import ChunkDamaged
-from gateway.runtime import WorkDied, run
+from gateway.runtime.running import WorkDied, run
 from tests.fakes import DEADLINE_S, Changes, ScriptedWarehouse
 from tests.ingest_house import WatchedReader, house, lines
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.http.direct import DirectInserts
 from gateway.http.inserts import InsertLimits
-from gateway.seams import AckLevel, ReceiptSink
+from gateway.seams import UNASKED, AckLevel, ReceiptSink
 from protocol.errors import RowRejected
 from tests.intakes import OneStream, ScriptedIntake
 
@@ -20,7 +20,7 @@ async def inserted(*said: Callable[[ReceiptSink], None]) -> ScriptedIntake:
     """Insert three rows; what the intake says of them comes in turn."""
     intake = ScriptedIntake(settles=False)
     inserting = asyncio.create_task(
-        DirectInserts(OneStream(), intake, LIMITS).insert("EVENTS", ROWS)
+        DirectInserts(OneStream(), intake, LIMITS).insert("EVENTS", ROWS, UNASKED)
     )
     async with asyncio.timeout(5):
         while not intake.streams or not intake.streams[0].rows:

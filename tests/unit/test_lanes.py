@@ -36,6 +36,8 @@ class Carrier:
         self.window = window
         self.ends = 0
         self.credited = 0
+        self.held: list[int] = []
+        self.released: list[int] = []
         self.kept = 0
 
     def outbound_window(self, stream_id: int) -> int:
@@ -54,6 +56,14 @@ class Carrier:
     def end_stream(self, stream_id: int) -> None:
         """See `gateway.http.lanes.Carrier`."""
         self.ends += 1
+
+    def hold_credit(self, lane: Lane, flow_bytes: int) -> None:
+        """See `gateway.http.lanes.Carrier`."""
+        self.held.append(flow_bytes)
+
+    def open_window(self, lane: Lane, flow_bytes: int) -> None:
+        """See `gateway.http.lanes.Carrier`."""
+        self.released.append(flow_bytes)
 
     def give_credit(self, lane: Lane, flow_bytes: int) -> None:
         """See `gateway.http.lanes.Carrier`."""
@@ -274,3 +284,17 @@ def test_a_sink_that_comes_too_late_hears_so_and_gets_nothing() -> None:
     lane.close()
     lane.attach(sink)
     assert (sink.received, sink.heard) == ([], ["lost"])
+
+
+def test_a_lane_that_is_held_gives_credit_to_its_connection_at_once_and_to_itself_later() -> None:
+    connection = Carrier()
+    lane = lane_on(connection)
+    lane.received(600)
+    lane.hold(400)
+    assert (lane.undone_bytes, connection.held, connection.released) == (200, [400], [])
+    lane.release(400)
+    assert (connection.released, connection.credited) == ([400], 0)
+    lane.close()
+    lane.hold(200)
+    lane.release(200)
+    assert (connection.held, connection.released) == ([400], [400])

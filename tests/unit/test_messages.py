@@ -11,11 +11,13 @@ from protocol.arguments import QueryArguments
 from protocol.errors import (
     BadRequest,
     BadStatement,
+    Forbidden,
     InternalError,
     KsqlError,
     ShuttingDown,
     TooManyPushQueries,
     TooManyRequests,
+    Unauthorized,
     WarehouseAway,
 )
 from protocol.messages import (
@@ -52,6 +54,8 @@ def test_an_error_is_its_text() -> None:
     [
         (BadRequest(""), 1003),
         (BadStatement("", ""), 1003),
+        (Unauthorized(""), 1008),
+        (Forbidden(""), 1008),
         (TooManyPushQueries(""), 1003),
         (TooManyRequests(""), 1013),
         (InternalError(), 1011),

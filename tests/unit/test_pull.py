@@ -13,6 +13,7 @@ import pytest
 from gateway.query.pull import PullLimits, PullQueries
 from gateway.query.running_pull import RunningPull
 from gateway.seams import (
+    UNASKED,
     QueryBroken,
     QueryEngine,
     QueryRefused,
@@ -101,18 +102,18 @@ async def read(query: RunningPull) -> tuple[bytes, KsqlError | None]:
 async def test_rows_pass_and_the_result_is_closed() -> None:
     result = ScriptedResult([b"[1]\n[2]\n", b"[3]\n"])
     room = pulls(ScriptedWarehouse(result))
-    query = await room.start(SQL, {})
+    query = await room.start(SQL, {}, UNASKED)
     assert await read(query) == (b"[1]\n[2]\n[3]\n", None)
     assert result.closed.is_set()
-    assert not room.terminate(query.id)
+    assert not room.terminate(query.id, UNASKED)
 
 
 async def test_engine_context_and_timeout_reach_the_warehouse() -> None:
     warehouse = ScriptedWarehouse(ScriptedResult())
     room = pulls(warehouse, PullLimits(timeout_s=7))
     given: dict[str, Any] = {"headrace.engine": "task", "druid.useCache": "false"}
-    await (await room.start(SQL, given)).close()
-    await (await room.start(SQL, {"headrace.query.timeout_ms": 0})).close()
+    await (await room.start(SQL, given, UNASKED)).close()
+    await (await room.start(SQL, {"headrace.query.timeout_ms": 0}, UNASKED)).close()
     first, second = warehouse.asked
     assert (first.engine, first.context) == (
         QueryEngine.TASK,
@@ -124,7 +125,7 @@ async def test_engine_context_and_timeout_reach_the_warehouse() -> None:
 
 async def test_a_result_that_breaks_is_an_error_after_its_rows() -> None:
     result = ScriptedResult([b"[1]\n"], broken=True)
-    raw, error = await read(await pulls(ScriptedWarehouse(result)).start(SQL, {}))
+    raw, error = await read(await pulls(ScriptedWarehouse(result)).start(SQL, {}, UNASKED))
     assert raw == b"[1]\n"
     assert error is not None
     assert (error.code, error.message) == (50000, "The result is not complete: cut at row 3")
@@ -134,7 +135,7 @@ async def test_a_result_that_breaks_is_an_error_after_its_rows() -> None:
 async def test_more_rows_than_the_limit_are_an_error_and_no_shorter_answer() -> None:
     result = ScriptedResult([b"[1]\n[2]\n", b"[3]\n"])
     room = pulls(ScriptedWarehouse(result), PullLimits(rows_max=2))
-    raw, error = await read(await room.start(SQL, {}))
+    raw, error = await read(await room.start(SQL, {}, UNASKED))
     assert raw == b"[1]\n[2]\n"
     assert error is not None
     assert (error.code, "query.pull_rows_max" in error.message) == (40000, True)
@@ -143,13 +144,13 @@ async def test_more_rows_than_the_limit_are_an_error_and_no_shorter_answer() -> 
 
 async def test_exactly_as_many_rows_as_the_limit_are_whole() -> None:
     room = pulls(ScriptedWarehouse(ScriptedResult([b"[1]\n[2]\n"])), PullLimits(rows_max=2))
-    assert await read(await room.start(SQL, {})) == (b"[1]\n[2]\n", None)
+    assert await read(await room.start(SQL, {}, UNASKED)) == (b"[1]\n[2]\n", None)
 
 
 async def test_a_query_that_does_not_begin_in_time_is_given_up() -> None:
     warehouse = ScriptedWarehouse(None)
     with pytest.raises(KsqlError, match=r"longer than 20 ms.*headrace\.query\.timeout_ms") as late:
-        await pulls(warehouse).start(SQL, {"headrace.query.timeout_ms": 20})
+        await pulls(warehouse).start(SQL, {"headrace.query.timeout_ms": 20}, UNASKED)
     assert late.value.code == 50000
     assert warehouse.given_up
 
@@ -157,7 +158,7 @@ async def test_a_query_that_does_not_begin_in_time_is_given_up() -> None:
 async def test_a_query_that_does_not_end_in_time_is_ended_though_nobody_reads_it() -> None:
     result = ScriptedResult([b"[1]\n"], stalls=True)
     room = pulls(ScriptedWarehouse(result), PullLimits(timeout_s=0.02))
-    query = await room.start(SQL, {})
+    query = await room.start(SQL, {}, UNASKED)
     await asyncio.wait_for(result.closed.wait(), 10)
     _, error = await read(query)
     assert error is not None
@@ -167,37 +168,37 @@ async def test_a_query_that_does_not_end_in_time_is_ended_though_nobody_reads_it
 async def test_a_query_that_is_closed_by_its_id_ends_with_an_error_for_its_reader() -> None:
     result = ScriptedResult([b"[1]\n"], stalls=True)
     room = pulls(ScriptedWarehouse(result))
-    query = await room.start(SQL, {})
+    query = await room.start(SQL, {}, UNASKED)
     rows = query.rows()
     assert (await anext(rows)).raw == b"[1]\n"
-    assert room.terminate(query.id)
+    assert room.terminate(query.id, UNASKED)
     with pytest.raises(KsqlError, match="closed before its result was complete"):
         await anext(rows)
     assert result.closed.is_set()
-    assert not room.terminate(query.id)
+    assert not room.terminate(query.id, UNASKED)
 
 
 async def test_a_caller_that_is_cancelled_gives_the_query_up() -> None:
     warehouse = ScriptedWarehouse(None)
     room = pulls(warehouse, PullLimits(queries_max=1))
-    starting = asyncio.create_task(room.start(SQL, {}))
+    starting = asyncio.create_task(room.start(SQL, {}, UNASKED))
     await warehouse.has_begun.wait()
     starting.cancel()
     await asyncio.wait([starting])
     assert warehouse.given_up
     warehouse.answer = ScriptedResult()
-    await (await room.start(SQL, {})).close()
+    await (await room.start(SQL, {}, UNASKED)).close()
 
 
 async def test_no_more_queries_at_once_than_the_configuration_allows() -> None:
     warehouse = ScriptedWarehouse(ScriptedResult(stalls=True))
     room = pulls(warehouse, PullLimits(queries_max=1))
-    first = await room.start(SQL, {})
+    first = await room.start(SQL, {}, UNASKED)
     with pytest.raises(KsqlError, match=r"query\.pull_queries_max") as refused:
-        await room.start(SQL, {})
+        await room.start(SQL, {}, UNASKED)
     assert refused.value.code == 42900
     await first.close()
-    await (await room.start(SQL, {})).close()
+    await (await room.start(SQL, {}, UNASKED)).close()
     await room.close()
 
 
@@ -211,41 +212,41 @@ async def test_no_more_queries_at_once_than_the_configuration_allows() -> None:
 )
 async def test_a_query_that_cannot_start_says_why(fault: Exception, code: int, status: int) -> None:
     with pytest.raises(KsqlError, match=str(fault)) as failed:
-        await pulls(ScriptedWarehouse(fault)).start(SQL, {})
+        await pulls(ScriptedWarehouse(fault)).start(SQL, {}, UNASKED)
     assert (failed.value.code, failed.value.status) == (code, status)
 
 
 async def test_closing_the_room_ends_what_runs() -> None:
     result = ScriptedResult(stalls=True)
     room = pulls(ScriptedWarehouse(result))
-    query = await room.start(SQL, {})
+    query = await room.start(SQL, {}, UNASKED)
     await room.close()
     assert result.closed.is_set()
-    assert not room.terminate(query.id)
+    assert not room.terminate(query.id, UNASKED)
 
 
 async def test_a_query_is_listed_and_can_be_closed_before_the_warehouse_has_answered() -> None:
     warehouse = ScriptedWarehouse(None)
     room = pulls(warehouse)
-    starting = asyncio.create_task(room.start(SQL, {}))
+    starting = asyncio.create_task(room.start(SQL, {}, UNASKED))
     await warehouse.has_begun.wait()
-    (listed,) = room.live()
+    (listed,) = room.live(UNASKED)
     assert (listed.query_id, listed.sql) == (warehouse.asked[0].query_id, SQL)
     assert (listed.kind, listed.rows_delivered) == ("PULL", 0)
-    assert room.terminate(listed.query_id)
-    assert room.terminate(listed.query_id), "twice is once"
+    assert room.terminate(listed.query_id, UNASKED)
+    assert room.terminate(listed.query_id, UNASKED), "twice is once"
     with pytest.raises(KsqlError, match="closed before its result was complete") as closed:
         await starting
     assert (closed.value.code, closed.value.status) == (40000, 400)
     assert warehouse.given_up
-    assert room.live() == []
-    assert not room.terminate(listed.query_id)
+    assert room.live(UNASKED) == []
+    assert not room.terminate(listed.query_id, UNASKED)
 
 
 async def test_closing_the_room_ends_what_has_not_begun() -> None:
     warehouse = ScriptedWarehouse(None)
     room = pulls(warehouse)
-    starting = asyncio.create_task(room.start(SQL, {}))
+    starting = asyncio.create_task(room.start(SQL, {}, UNASKED))
     await warehouse.has_begun.wait()
     await room.close()
     with pytest.raises(KsqlError, match="shuts down"):
@@ -255,9 +256,9 @@ async def test_closing_the_room_ends_what_has_not_begun() -> None:
 
 async def test_a_running_query_is_listed_with_the_rows_it_gave() -> None:
     room = pulls(ScriptedWarehouse(ScriptedResult([b"[1]\n[2]\n"], stalls=True)))
-    query = await room.start(SQL, {})
+    query = await room.start(SQL, {}, UNASKED)
     await anext(query.rows())
-    (listed,) = room.live()
+    (listed,) = room.live(UNASKED)
     assert (listed.query_id, listed.kind, listed.rows_delivered) == (query.id, "PULL", 2)
     await query.close()
-    assert room.live() == []
+    assert room.live(UNASKED) == []

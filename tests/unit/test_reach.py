@@ -211,7 +211,7 @@ async def test_the_longer_it_is_away_the_less_often_it_is_looked_for(tmp_path: P
     times = CommitterTimes(poll_s=0.5, retry_s=1.0, retry_max_s=2.0, away_s=8.0)
     warehouse = scripted()
     async with house(tmp_path / "spool.db", warehouse, times=times, start=False) as made:
-        reached = made.room._reached
+        reached = made.room.reached
         now = asyncio.get_running_loop().time()
         for gone_s, least, most in ((0.0, 0.25, 0.5), (4.0, 0.9, 2.1), (1000.0, 4.0, 8.0)):
             reached._tasks._since, reached._tasks._newest = now - gone_s, now

@@ -115,11 +115,11 @@ async def test_a_sweep_that_the_disk_refuses_is_undone_and_done_later(tmp_path: 
 
         limits = RetentionLimits(keep_s=3600.0, keep_bytes=len(ROW), sweep_s=SOON_S)
         async with refusing_disk(made.writer):
-            async with at_work(keep_within(limits, made.writer, told)):
+            async with at_work(keep_within(lambda: limits, made.writer, told)):
                 await made.changes.until(lambda: made.writer.refused_records > 2)
             assert freed == []
             assert positions(made) == [1, 2, 3]
-        async with at_work(keep_within(limits, made.writer, told)):
+        async with at_work(keep_within(lambda: limits, made.writer, told)):
             await made.changes.until(lambda: len(freed) > 1)
         assert (freed[0], set(freed[1:])) == (2 * len(ROW), {0})
         assert positions(made) == [3]

@@ -27,7 +27,7 @@ from gateway.warehouse.druid.tasks import Tasks
 _POLL_S = 0.1
 _AGAIN_S = 0.5
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("headrace.druid")
 
 
 class Counting:
@@ -68,7 +68,7 @@ class Counting:
                 raise WarehouseUnreachable(f"no number in the report of the task {query_id}")
             return number
         failure = await self._tasks.failure(query_id)
-        log.info("druid.count_failed", task=query_id, code=failure.code, message=failure.message)
+        log.info("a count failed", task_id=query_id, code=failure.code, message=failure.message)
         return None
 
     async def _started(self, text: str, query_id: str) -> bool:

@@ -25,7 +25,7 @@ _LAUNCHED_WITHIN_S = 15.0
 _LAUNCHED_POLL_S = 0.1
 _LAUNCHED_FOR_S = 0.5
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("headrace.druid")
 
 
 class Endings:
@@ -71,7 +71,7 @@ class Endings:
                 if (await self._transport.delete(Server.BROKER, path)).status == 202:
                     return
             except WarehouseUnreachable as lost:
-                log.info("druid.query_not_ended", query=query_id, reason=str(lost))
+                log.info("a query could not be ended", query_id=query_id, error=str(lost))
             if pause_s is not None:
                 await asyncio.sleep(pause_s)
 
@@ -104,7 +104,7 @@ class Endings:
                 if await self._tasks.shutdown(query_id) and await self._is_final(query_id):
                     break
             except WarehouseUnreachable as lost:
-                log.info("druid.task_not_ended", task=query_id, reason=str(lost))
+                log.info("a task could not be ended", task_id=query_id, error=str(lost))
             await asyncio.sleep(pause_s)
         # Whatever is left of it, Druid's own word on its slots counts from here on.
         self._gate.ended(query_id)

@@ -46,10 +46,13 @@ _NAME_A_LINE = frozenset({"CannotParseExternalData", "TooManyWarnings"})
 _INLINE_DATA = re.compile(r"InlineInputSource\{data='.*'\}", re.DOTALL)
 _MESSAGE_LIMIT = 8000
 _STATUS_CODE = re.compile(r"\s*([A-Za-z]+): ")
-_FINAL_REFUSALS = frozenset(
-    {"INVALID_INPUT", "UNAUTHORIZED", "FORBIDDEN", "NOT_FOUND", "UNSUPPORTED", "CONFLICT"}
-)
-_FOR_THE_USER = _FINAL_REFUSALS | {"CANCELED", "TIMEOUT", "RUNTIME_FAILURE"}
+_FINAL_REFUSALS = frozenset({"INVALID_INPUT", "NOT_FOUND", "UNSUPPORTED", "CONFLICT"})
+_DENIALS = frozenset({"UNAUTHORIZED", "FORBIDDEN"})
+_FOR_THE_USER = _FINAL_REFUSALS | {"FORBIDDEN", "CANCELED", "TIMEOUT", "RUNTIME_FAILURE"}
+
+
+class NotPermitted(SubmissionRefused):
+    """The gateway's user may not run this statement: no fault of the statement's."""
 
 
 def task_of(query_id: str) -> str:
@@ -63,7 +66,8 @@ def task_of(query_id: str) -> str:
 def submitted(status: int, body: bytes) -> Submitted:
     """The reply to ``POST /druid/v2/sql/task``.
 
-    Raises `SubmissionRefused` if Druid will never take the statement, `WarehouseUnreachable`
+    Raises `SubmissionRefused` if Druid will never take the statement, `NotPermitted` if it will
+    not from this user, `WarehouseUnreachable`
     where the reply does not say whether the task runs.
     """
     document = json_object(body)
@@ -75,9 +79,16 @@ def submitted(status: int, body: bytes) -> Submitted:
     # Through the Broker the Overlord's 400 is a 500 whose text quotes it (Druid 24 and newer).
     if status in (400, 409, 500) and _EXISTS.search(error.message + error.code):
         return Submitted.EXISTS
+    if _is_denied(error):
+        raise NotPermitted(error.message)
     if _is_final(error):
         raise SubmissionRefused(error.message)
     raise WarehouseUnreachable(f"Druid answered {status} to a submission: {error.message}")
+
+
+def _is_denied(error: DruidError) -> bool:
+    wrapped = _WRAPPED_STATUS.search(error.message)
+    return error.category in _DENIALS or (wrapped is not None and wrapped[1] in ("401", "403"))
 
 
 def _is_final(error: DruidError) -> bool:
@@ -85,7 +96,7 @@ def _is_final(error: DruidError) -> bool:
         # A path that nobody serves is a wrong address or a Druid without MSQ, not a bad batch.
         return True
     wrapped = _WRAPPED_STATUS.search(error.message)
-    return wrapped is not None and wrapped.group(1) in ("400", "401", "403", "413")
+    return wrapped is not None and wrapped.group(1) in ("400", "413")
 
 
 # ── watching ─────────────────────────────────────────────────────────────────────────────────

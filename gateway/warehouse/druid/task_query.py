@@ -39,7 +39,7 @@ _ORPHANED_S = 3.0
 _ATTEMPTS_MAX = 3
 _BROKEN = (aiohttp.ClientError, TimeoutError, OSError)
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("headrace.druid")
 
 _NOT_THE_QUERYS_FAULT = frozenset(
     {
@@ -150,7 +150,7 @@ class TaskQueries:
             try:
                 return await self._attempt(query.sql, {**context, "sqlQueryId": task_id}, task_id)
             except _Stuck:
-                log.warning("druid.task_stuck", task=task_id, attempt=attempt)
+                log.warning("a task of a query is stuck", task_id=task_id, attempt=attempt)
         raise QueryBroken(f"the task lost its worker {_ATTEMPTS_MAX} times")
 
     async def _attempt(self, sql: str, context: dict[str, Any], task_id: str) -> TaskResult:

@@ -23,17 +23,20 @@ from gateway.seams import (
     WarehouseQuery,
     WarehouseUnreachable,
 )
+from gateway.tls import LiveContext
 from gateway.warehouse.druid.counting import Counting
+from gateway.warehouse.druid.credentials import Authorization, nobody
 from gateway.warehouse.druid.endings import Endings
 from gateway.warehouse.druid.errors import json_object
 from gateway.warehouse.druid.gate import SlotGate
 from gateway.warehouse.druid.orphans import Orphans
 from gateway.warehouse.druid.progress import Progress
 from gateway.warehouse.druid.reading import start_query
+from gateway.warehouse.druid.replies import NotPermitted
 from gateway.warehouse.druid.schema import Schema
 from gateway.warehouse.druid.slots import SLOTS_PER_TASK
 from gateway.warehouse.druid.sql import Dialect, UnspeakableSql, insert_sql
-from gateway.warehouse.druid.staging import StagedBatches, Staging
+from gateway.warehouse.druid.staging import StagedBatches, Staging, without_token
 from gateway.warehouse.druid.task_query import TaskQueries
 from gateway.warehouse.druid.tasks import Tasks
 from gateway.warehouse.druid.transport import DruidUrls, Server, Timeouts, Transport
@@ -47,9 +50,13 @@ _INSERT_CONTEXT = MappingProxyType({"rowsInMemory": 20_000})
 Indexer: measured on 27 with 700 MB and rows of 112 bytes, 20,000 is a fifth quicker alone, and two
 batches at once keep that pace where the default drops to a half of it at times."""
 
+_DENIED = (
+    "Druid does not let the gateway insert (give its user READ and WRITE on the datasource, and "
+    "READ on EXTERNAL; rows wait meanwhile)"
+)
 _WORKER_LOST = "the worker of the task had failed and its controller waited on: it was shut down"
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("headrace.druid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +64,9 @@ class DruidSettings:
     """How to reach a cluster and how to use it.
 
     ``fetch_base_url`` is the gateway as Druid's workers see it; ``fetch_secret`` makes the URLs of
-    batches, and must be the same after a restart. ``blind_batches_limit`` holds where Druid does
-    not tell its slots. ``stuck_s``: how long the controller of an insert may run on after its
+    batches, and must be the same after a restart; ``fetch_expiry_s``: how long one is good at the
+    most. ``authorization`` and ``tls``: see `transport`. ``blind_batches_limit`` holds where Druid
+    does not tell its slots. ``stuck_s``: how long the controller of an insert may run on after its
     worker has failed (see `orphans`) before it is shut down. ``insert_context`` is added to every
     insert's context (Druid's ``multi-stage-query/reference``, context parameters) and may replace
     what is set here, but for the task's id and size.
@@ -67,8 +75,9 @@ class DruidSettings:
     urls: DruidUrls
     fetch_base_url: str
     fetch_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
-    user: str | None = None
-    password: str = field(default="", repr=False)
+    fetch_expiry_s: float = 24 * 3600.0
+    authorization: Authorization = field(default=nobody, repr=False)
+    tls: LiveContext | None = field(default=None, repr=False)
     inline_limit_bytes: int = 256 << 10
     blind_batches_limit: int = 1
     connections_limit: int = 64
@@ -91,12 +100,12 @@ class DruidWarehouse:
     queryable_at_commit = False
 
     def __init__(self, settings: DruidSettings) -> None:
-        self.staged = StagedBatches()
+        self.staged = StagedBatches(settings.fetch_secret)
         self._settings = settings
         self._transport = Transport(
             settings.urls,
-            user=settings.user,
-            password=settings.password,
+            authorization=settings.authorization,
+            tls=settings.tls.context if settings.tls is not None else None,
             timeouts=settings.timeouts,
             connections_limit=settings.connections_limit,
         )
@@ -104,7 +113,7 @@ class DruidWarehouse:
             self.staged,
             settings.fetch_base_url,
             settings.inline_limit_bytes,
-            settings.fetch_secret,
+            settings.fetch_expiry_s,
         )
         self._tasks = Tasks(self._transport, settings.report_wait_s)
         self._gate = SlotGate(
@@ -126,44 +135,59 @@ class DruidWarehouse:
         """Make the connection pool and look at the cluster.
 
         An unreachable cluster stops nobody: rows are spooled until it is there. It is logged.
+        Raises `WarehouseUnreachable` where there are no credentials to try it with.
         """
-        self._transport.open()
+        try:
+            self._transport.open()
+        except (OSError, ValueError) as error:
+            raise WarehouseUnreachable(f"Druid's credentials cannot be read: {error}") from None
         try:
             async with asyncio.timeout(_LOOK_S):
                 dialect = await self._dialect()
                 enabled = await self._transport.get(Server.BROKER, "/druid/v2/sql/task/enabled")
                 slots = await self._tasks.slots()
         except (WarehouseUnreachable, TimeoutError) as error:
-            log.warning("druid.unreachable", reason=str(error) or f"no answer in {_LOOK_S} s")
+            log.warning("Druid does not answer", error=str(error) or f"no answer in {_LOOK_S} s")
             return
         if enabled.status != 200:
-            log.warning("druid.no_task_engine", status=enabled.status)
+            log.warning("Druid has no task engine", status=enabled.status)
         if slots is None:
             limit = self._settings.blind_batches_limit
-            log.warning("druid.slots_unknown", batches_limit=limit)
+            log.warning("Druid does not tell of its slots", batches_limit=limit)
         elif slots.capacity < SLOTS_PER_TASK:
-            log.warning("druid.too_few_slots", capacity=slots.capacity, needed=SLOTS_PER_TASK)
+            log.warning("Druid has too few slots", capacity=slots.capacity, needed=SLOTS_PER_TASK)
         else:
-            log.info("druid.ready", version=dialect.version, capacity=slots.capacity)
+            log.info("Druid is ready", version=dialect.version, capacity=slots.capacity)
 
     async def close(self) -> None:
         """End what readers have left, close the connections. Batches' tasks run on."""
         await self._endings.settled()
         await self._transport.close()
 
+    def renew_credentials(self) -> None:
+        """Read secrets again. Raises what reading them does (OSError, ValueError): they stay."""
+        self._transport.renew()
+
     # going down
 
     async def submit(self, submission: Submission) -> Submitted:
-        """Start the insert as an MSQ task, once its slots are free (``slot_wait_limit_s``)."""
+        """Start the insert as an MSQ task, once its slots are free (``slot_wait_limit_s``).
+
+        Credentials that Druid does not take, and rights that their user lacks, are
+        `WarehouseUnreachable`: the batch is tried again.
+        """
         task_id = submission.task_id
         dialect = await self._dialect()
         await self._gate.enter(task_id)
         try:
             text = await self._insert_sql(submission, dialect)
             return await self._tasks.submit(text, self._insert_context(task_id, dialect))
-        except SubmissionRefused:
+        except SubmissionRefused as refused:
             self._gate.left(task_id)
             self._staging.release(task_id)
+            if isinstance(refused, NotPermitted):
+                # Rights are given and taken by people. The rows are at no fault: they wait.
+                raise WarehouseUnreachable(f"{_DENIED}: {refused}") from refused
             raise
         finally:
             self._gate.sent(task_id)
@@ -224,8 +248,8 @@ class DruidWarehouse:
         now = asyncio.get_running_loop().time()
         for task_id in self._orphans.due(task_ids, states, now):
             log.warning(
-                "druid.task_stuck",
-                task=task_id,
+                "a task is stuck",
+                task_id=task_id,
                 worker_failed_s=self._settings.stuck_s,
                 effect="it is shut down, and its batch submitted again",
                 known="27.0.0 may keep its slot until the Indexer is started anew",
@@ -240,7 +264,7 @@ class DruidWarehouse:
         failure = await self._tasks.failure(task_id)
         return TaskFailure(
             code=failure.code,
-            message=self._staging.without_token(task_id, failure.message),
+            message=without_token(failure.message),
             line=failure.line,
             data_error=failure.data_error,
         )
