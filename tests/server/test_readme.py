@@ -1,15 +1,22 @@
 """The README's own commands, run as they stand, against a gateway on another port."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
+from gateway.config import Config, load
+from gateway.seams import Right
+from tests.certificates import write_pair
 from tests.gateways import GatewayProcess
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 BLOCKS = [
     block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if block.startswith("curl")
 ]
@@ -39,9 +46,54 @@ def test_the_commands_of_the_readme_do_what_it_says(gateway: GatewayProcess) -> 
     assert again.endswith('{"status":"ok","seq":0,"duplicate":true}\n')
 
 
-@pytest.mark.parametrize("name", re.findall(r"`((?:http|ingest|query)\.\w+)`", README))
-def test_each_key_that_the_readme_names_exists(name: str) -> None:
-    from gateway.config import Config
+def test_the_five_minutes_do_what_they_say(gateway: GatewayProcess) -> None:
+    (block,) = re.findall(r"```sh\n(echo \"CREATE STREAM ORDERS.*?)```", README, re.DOTALL)
+    programs = Path(sys.executable).parent
+    environment = {**os.environ, "HEADRACE_URL": gateway.url}
+    environment["PATH"] = f"{programs}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", block],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Stream created" in done.stdout
+    assert {"Porto\t39.02", "Faro\t12.5"} <= set(done.stdout.splitlines()), done.stdout
 
+
+def test_the_configuration_that_it_shows_is_one(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    for named in re.findall(r'"(/etc/headrace/[^"]+)"', block):
+        block = block.replace(named, str(tmp_path / Path(named).name))
+    (tmp_path / "users").write_text("")
+    (tmp_path / "tokens").write_text("")
+    certificate, key = write_pair(tmp_path, trustme.CA().issue_cert("localhost"))
+    certificate.rename(tmp_path / "tls.crt")
+    key.rename(tmp_path / "tls.key")
+    file = tmp_path / "headrace.toml"
+    file.write_text(block.replace("/var/log/headrace", str(tmp_path)))
+    config = load(file, {})
+    assert config.access.limits[0].rows_per_s == 50_000
+    assert {right for rule in config.access.rules for right in rule.rights} == set(Right)
+
+
+def test_each_file_that_it_links_to_is_there() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert len(links) > 10
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+SECTIONS = "http|admin|access|ingest|query|druid|traces"
+NO_KEYS = {"druid.task_stuck", "druid.sqlTimeZone"}
+"""an event of the log and a property of a request, which look like keys"""
+KEYS = set(re.findall(rf"`((?:{SECTIONS})\.\w+)`", README)) - NO_KEYS
+
+
+@pytest.mark.parametrize("name", sorted(KEYS))
+def test_each_key_that_the_readme_names_exists(name: str) -> None:
     section, key = name.split(".")
     assert key in type(getattr(Config(), section)).model_fields
