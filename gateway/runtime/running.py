@@ -9,11 +9,13 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import structlog
 
 from gateway.config import Config, Reloads
 from gateway.http.app import make_app
+from gateway.http.batches import BatchFetches
 from gateway.http.drain import ServerState
 from gateway.http.fetches import make_fetch_app
 from gateway.http.server import FrontDoor, SideDoor, address, listen_for, serve
@@ -39,6 +41,32 @@ class WorkDied(Exception):
     """The gateway cannot go on as it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The sockets that are listened on; None: there is no such port."""
+
+    front: socket.socket
+    admin: socket.socket | None
+    fetches: socket.socket | None
+    """for batches alone"""
+
+    @classmethod
+    def listening(cls, config: Config, held: ExitStack) -> "Ports":
+        """Listen on them; ``held`` closes them. Raises `AddressUnusable`."""
+
+        def listen(key: str, host: str, port: int) -> socket.socket:
+            return held.enter_context(contextlib.closing(listen_for(key, host, port)))
+
+        http, admin, batches_host = config.http, config.admin, fetch_host(config)
+        return cls(
+            front=listen("http.port", http.host, http.port),
+            admin=None if admin.port is None else listen("admin.port", admin.host, admin.port),
+            fetches=None
+            if batches_host is None
+            else listen("druid.fetch_port", batches_host, config.druid.fetch_port),
+        )
+
+
 async def run(
     config: Config,
     stop: Callable[[], Awaitable[None]],
@@ -52,73 +80,70 @@ async def run(
 
     Whoever can take up a new configuration is added to ``reloads`` before ``ready`` is called.
     """
-    reloads = Reloads() if reloads is None else reloads
     traces = batch_traces(config.traces)
     with ExitStack() as held:
-        listener = _listen(held, "http.port", config.http.host, config.http.port)
-        admin_listener = (
-            None
-            if config.admin.port is None
-            else _listen(held, "admin.port", config.admin.host, config.admin.port)
-        )
-        fetch_listener = _fetch_listener(held, config)
+        ports = Ports.listening(config, held)
         certificates = Certificates(config)
-        tls = certificates.front
         folder = held.enter_context(contextlib.closing(DataFolder(config.data_dir)))
-        own_url = (
-            address(listener, tls)
-            if fetch_listener is None
-            else address(fetch_listener, certificates.fetches)
-        )
-        credentials = DruidCredentials(config)
-        warehouse = make_warehouse(
-            config, own_url, folder.secret(), credentials, certificates.druid
-        )
-        gateway = Gateway(config, warehouse, config.data_dir / "spool.db")
+        house = House(config, ports, certificates, folder)
+        house.add_reloads(Reloads() if reloads is None else reloads)
         if traces is not None:
-            gateway.ingest.on_change.append(traces.changed)
-            gateway.ingest.on_queryable.append(traces.queryable)
-        reloads.add("limits", gateway.reload)
-        reloads.add("access", lambda new: gateway.access.reload_soon(access_settings(new)))
-        reloads.add("certificates", certificates.reload)
-        staged = None
-        if isinstance(warehouse, DruidWarehouse):
-            staged = warehouse.staged
-            reloads.add("credentials", credentials.reloading(warehouse.renew_credentials))
-        at_front = staged if fetch_listener is None else None
-        app = make_app(gateway.doors(at_front), http_limits(config))
-        admin = SideDoor(admin_app(gateway), admin_listener, certificates.admin)
-        fetches = SideDoor(make_fetch_app(staged), fetch_listener, certificates.fetches)
-        door = FrontDoor(h2_options(config) if config.http.lanes else None, gateway.metrics)
-        look_at_certificates(gateway.metrics, lambda: certificates.expires_at)
+            house.gateway.ingest.on_change.append(traces.changed)
+            house.gateway.ingest.on_queryable.append(traces.queryable)
+        try:
+            await house.serve(stop, ready)
+        finally:
+            if traces is not None:
+                await traces.close()
+
+
+class House:
+    """A gateway's rooms behind its doors. Nothing is open before `serve`."""
+
+    def __init__(
+        self, config: Config, ports: Ports, certificates: Certificates, folder: DataFolder
+    ) -> None:
+        self._config = config
+        self._ports = ports
+        self._certificates = certificates
+        self._credentials = DruidCredentials(config)
+        self.warehouse = make_warehouse(
+            config, self._fetch_url(), folder.secret(), self._credentials, certificates.druid
+        )
+        self.gateway = Gateway(config, self.warehouse, config.data_dir / "spool.db")
+        self._admin = SideDoor(admin_app(self.gateway), ports.admin, certificates.admin)
+        self._fetches = SideDoor(make_fetch_app(self._staged), ports.fetches, certificates.fetches)
+        self._front = FrontDoor(
+            h2_options(config) if config.http.lanes else None, self.gateway.metrics
+        )
+        look_at_certificates(self.gateway.metrics, lambda: certificates.expires_at)
+
+    def add_reloads(self, reloads: Reloads) -> None:
+        """Whoever of the house can take up a new configuration."""
+        access = self.gateway.access
+        reloads.add("limits", self.gateway.reload)
+        reloads.add("access", lambda new: access.reload_soon(access_settings(new)))
+        reloads.add("certificates", self._certificates.reload)
+        if isinstance(self.warehouse, DruidWarehouse):
+            renew = self.warehouse.renew_credentials
+            reloads.add("credentials", self._credentials.reloading(renew))
+
+    async def serve(
+        self, stop: Callable[[], Awaitable[None]], ready: Callable[[str, str | None], None]
+    ) -> None:
+        """See `run`. Raises `WorkDied`."""
         cannot_open = asyncio.Event()
-
-        async def stopping() -> None:
-            if await _first(stop(), cannot_open.wait(), gateway.died.wait()) == 0:
-                await drain(gateway, door)
-
-        with door.installed():
-            serving = asyncio.create_task(
-                serve(
-                    app,
-                    listener,
-                    streams_max=config.http.streams_max,
-                    connections_max=config.http.connections_max,
-                    stop=stopping,
-                    tls=tls,
-                )
-            )
-            admin.start()
-            fetches.start()
-            watching = asyncio.create_task(gateway.carry_on(certificates.watch()))
+        with self._front.installed():
+            serving = asyncio.create_task(self._serve_front(stop, cannot_open))
+            self._admin.start()
+            self._fetches.start()
+            watching = asyncio.create_task(self.gateway.carry_on(self._certificates.watch()))
             try:
-                async with opened(gateway):
-                    if gateway.open_streams.state is ServerState.STARTING:
-                        gateway.open_streams.state = ServerState.RUNNING
-                        ready(address(listener, tls), admin.url)
+                async with opened(self.gateway):
+                    self._say_ready(ready)
                     await serving
-                    await admin.stop()
-                    if gateway.died.is_set():
+                    await self._admin.stop()
+                    if self.gateway.died.is_set():
                         raise WorkDied(
                             "work in the background died: what was acked is on disk, and a new "
                             "start goes on from there"
@@ -126,21 +151,44 @@ async def run(
             finally:
                 cannot_open.set()
                 await asyncio.wait([serving])
-                await admin.stop()
-                await fetches.stop()
+                await self._admin.stop()
+                await self._fetches.stop()
                 await cancel(watching)
-                if traces is not None:
-                    await traces.close()
 
+    async def _serve_front(
+        self, stop: Callable[[], Awaitable[None]], cannot_open: asyncio.Event
+    ) -> None:
+        async def stopping() -> None:
+            if await _first(stop(), cannot_open.wait(), self.gateway.died.wait()) == 0:
+                await drain(self.gateway, self._front)
 
-def _listen(held: ExitStack, key: str, host: str, port: int) -> socket.socket:
-    return held.enter_context(contextlib.closing(listen_for(key, host, port)))
+        config = self._config
+        at_front = self._staged if self._ports.fetches is None else None
+        await serve(
+            make_app(self.gateway.doors(at_front), http_limits(config)),
+            self._ports.front,
+            streams_max=config.http.streams_max,
+            connections_max=config.http.connections_max,
+            stop=stopping,
+            tls=self._certificates.front,
+        )
 
+    def _say_ready(self, ready: Callable[[str, str | None], None]) -> None:
+        streams = self.gateway.open_streams
+        if streams.state is ServerState.STARTING:
+            streams.state = ServerState.RUNNING
+            ready(address(self._ports.front, self._certificates.front), self._admin.url)
 
-def _fetch_listener(held: ExitStack, config: Config) -> socket.socket | None:
-    """Where batches have a listener of their own."""
-    host, port = fetch_host(config), config.druid.fetch_port
-    return None if host is None else _listen(held, "druid.fetch_port", host, port)
+    @property
+    def _staged(self) -> BatchFetches | None:
+        """The batches that Druid's workers may fetch."""
+        return self.warehouse.staged if isinstance(self.warehouse, DruidWarehouse) else None
+
+    def _fetch_url(self) -> str:
+        """Where they fetch them from, unless the configuration says otherwise."""
+        if self._ports.fetches is None:
+            return address(self._ports.front, self._certificates.front)
+        return address(self._ports.fetches, self._certificates.fetches)
 
 
 async def _first(*works: Awaitable[object]) -> int:
