@@ -46,7 +46,9 @@ def serve(
     data_dir: Annotated[Path | None, Parameter(help="spool, catalogue, embedded data")] = None,
     host: Annotated[str | None, Parameter(help="address to listen on; default 127.0.0.1")] = None,
     port: Annotated[int | None, Parameter(help="port; default 8088, 0 picks a free one")] = None,
-    warehouse: Annotated[Literal["embedded", "druid"] | None, Parameter(help="where to")] = None,
+    warehouse: Annotated[
+        Literal["embedded", "druid"] | None, Parameter(help="where rows go")
+    ] = None,
     druid_url: Annotated[str | None, Parameter(help="URL of Druid's router")] = None,
     admin_port: Annotated[
         int | Literal["off"] | None, Parameter(help="default 8089, 0 picks a free one")

@@ -81,7 +81,7 @@ class KeyPair:
             own = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         except ValueError:
             raise TlsUnusable(
-                f"{where} is no PEM certificate: it begins with -----BEGIN CERTIFICATE-----"
+                f"{where} is no PEM certificate: one begins with -----BEGIN CERTIFICATE-----"
             ) from None
         return own.not_valid_after_utc.timestamp()
 

@@ -6,7 +6,7 @@
 | bert | a token, or a password | insert, query and define ``HIS*`` |
 | rita | a token | read ``MINE*`` |
 | root | a token | the admin port, and no name |
-| olga | a token | everything to every name |
+| olga | a token, or a password | everything to every name |
 | slow | a token | as anna, at `SLOW_ROWS_PER_S` |
 | jane | a JSON Web Token | as anna |
 """
@@ -183,7 +183,8 @@ def who(name: str) -> str:
 def guarded_gateway(folder: Path, *, more: str = "", **options: Any) -> Iterator[GatewayProcess]:
     """Such a gateway, up for the block; ``more`` is further TOML, before the sections."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "users").write_text(f"bert:{hash_password(PASSWORD)}\n")
+    users = [f"{name}:{hash_password(PASSWORD)}\n" for name in ("bert", "olga")]
+    (folder / "users").write_text("".join(users))
     lines = [
         f"{name}:{hashlib.sha256(token.encode()).hexdigest()}" for name, token in TOKENS.items()
     ]

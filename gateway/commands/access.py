@@ -28,7 +28,7 @@ app = App(name="access", help="Who may do what: passwords, tokens, rules.")
 _EVERYTHING = Rule(principal="*", rights=tuple(Right))
 
 Name = Annotated[str, Parameter(help="the principal's name, as rules say it")]
-Json = Annotated[bool, Parameter(help="print JSON", negative="")]
+Json = Annotated[bool, Parameter(help="print JSON", negative="", show_default=False)]
 
 
 @app.command(name="hash-password")
@@ -66,13 +66,13 @@ def check(
     principal: Name,
     *,
     right: Annotated[Right | None, Parameter(help="only this right")] = None,
-    name: Annotated[str, Parameter(help="on this stream or datasource")] = "",
+    name: Annotated[str, Parameter(help="on this stream or datasource", show_default=False)] = "",
     config: Annotated[Path | None, Parameter(help="the gateway's TOML file")] = None,
     json: Json = False,
 ) -> int:
     """Say what a principal may do by the rules of the configuration; exit code 1 if nothing.
 
-    Without a name, the patterns that each right is granted for. No gateway is asked.
+    Without --name, the patterns that each right is granted for. No gateway is asked.
     """
     grants = _grants(principal, config, right, name)
     print_documents(grants, ("right", "names", "by"), as_json=json)

@@ -14,13 +14,14 @@ from gateway.commands.failures import BadConfiguration, WrongUsage
 from gateway.commands.output import plain, print_json
 from gateway.config.cautions import cautions
 from gateway.config.errors import ConfigError, Problem
+from gateway.config.explaining import text_of
 from gateway.config.files import require_files
 from gateway.config.loading import Loaded, Sources
 from gateway.config.memory import Memory, in_words, most_memory, there_is
 from gateway.config.showing import as_json, as_toml, sample
 
 File = Annotated[Path | None, Parameter(help="TOML file; default: the environment alone")]
-Json = Annotated[bool, Parameter(help="print JSON", negative="")]
+Json = Annotated[bool, Parameter(help="print JSON", negative="", show_default=False)]
 
 app = App(name="config", help="The configuration: look at it before a gateway does.")
 
@@ -40,6 +41,7 @@ def check(
     try:
         loaded = _read(_one(file, config))
         require_files(loaded)
+        _require_contents(loaded)
     except ConfigError as error:
         if json:
             print_json(_report(error.problems, [], None))
@@ -64,10 +66,16 @@ def show(
     *,
     config: Annotated[Path | None, Parameter(help="the same, as `headrace serve` has it")] = None,
     defaults: Annotated[
-        bool, Parameter(help="print a sample file instead: every key, and what it is", negative="")
+        bool,
+        Parameter(
+            help="print a sample file instead: every key, and what it is",
+            negative="",
+            show_default=False,
+        ),
     ] = False,
     memory: Annotated[
-        bool, Parameter(help="print what the limits add up to instead", negative="")
+        bool,
+        Parameter(help="print what the limits add up to instead", negative="", show_default=False),
     ] = False,
     json: Json = False,
 ) -> int:
@@ -102,6 +110,14 @@ def _one(file: Path | None, config: Path | None) -> Path | None:
 
 def _read(file: Path | None) -> Loaded:
     return Sources(file, {}, os.environ).read()
+
+
+def _require_contents(loaded: Loaded) -> None:
+    # It loads every room: `show` does without.
+    from gateway.commands.contents import unusable
+
+    if problems := tuple(unusable(loaded)):
+        raise ConfigError(text_of(problems), problems)
 
 
 def _report(

@@ -22,7 +22,9 @@ PAGE = 1000
 
 Ids = Annotated[int, Parameter(help="numbers of dead letters")]
 Limit = Annotated[int, Parameter(help="how many at the most")]
-All = Annotated[bool, Parameter(name="--all", help="all open ones that match", negative="")]
+All = Annotated[
+    bool, Parameter(name="--all", help="all open ones that match", negative="", show_default=False)
+]
 
 app = App(name="dead-letters", help="Rows that could not be stored: look at them, mend them.")
 
@@ -151,7 +153,9 @@ def drop(
     *ids: Ids,
     every: All = False,
     match: Match = EVERY,
-    yes: Annotated[bool, Parameter(help="with --all: do it", negative="")] = False,
+    yes: Annotated[
+        bool, Parameter(help="with --all: do it", negative="", show_default=False)
+    ] = False,
     reach: Reach = DEFAULT_REACH,
 ) -> int:
     """Give rows up: those with these numbers, or all open ones that match."""

@@ -75,8 +75,8 @@ class Door:
         except ConnectionLost as lost:
             raise NoGateway(_no_gateway(self.place, lost)) from None
         except TlsFailed as failed:
-            remedy = "name the authority of its certificate with --ca-file, or look at --url"
-            raise NoGateway(f"{self.place}: {failed}: {remedy}") from None
+            remedy = "on the command line: --ca-file, --url"
+            raise NoGateway(f"{failed} ({remedy})") from None
         except ClientError as failure:
             raise CommandFailed(f"{self.place}: {failure}") from None
         try:

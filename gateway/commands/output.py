@@ -58,6 +58,8 @@ def complain(text: str) -> None:
 
 def plain(value: object) -> str:
     """``value`` as text of one line that does nothing to a terminal; None is empty."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{name} {each}" for name, each in value.items())
     text = "" if value is None else str(value)
     if text.isprintable():
         return text

@@ -5,7 +5,7 @@ more than that. What clients sent is shown without control characters (`plain`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import repeat
 from typing import Any
@@ -23,6 +23,8 @@ BARS = "▁▂▃▄▅▆▇█"
 LABEL = 10
 GAP = 2
 FLEXIBLE_LEAST = 8
+REPORTED_MAX = 10
+"""items of each list, for who reads no terminal"""
 DIM, HEAD, ALARM, ACCENT = "dim", "bold", "bold red", "cyan"
 
 
@@ -62,11 +64,18 @@ def screen(
 
 
 def report(picture: Picture, width: int) -> list[str]:
-    """All of it, for who reads no terminal."""
+    """For who reads no terminal: so many of each list, and how many more there are."""
     lines = [*_head(picture, width, None), *_vitals(picture, width)]
     for section in _sections(picture, None):
-        lines += _section(section, width, 2 + len(section.items))
+        lines += _reported(section, width)
     return [line.plain.rstrip() for line in lines]
+
+
+def _reported(section: Section, width: int) -> list[Text]:
+    shown = section.items[:REPORTED_MAX]
+    lines = _section(replace(section, items=shown), width, 2 + len(shown))
+    more = section.total - len(shown)
+    return [*lines, Text(f"and {count(more)} more", style=DIM)] if shown and more > 0 else lines
 
 
 # ── the head and the vitals ──────────────────────────────────────────────────────────────────

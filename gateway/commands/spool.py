@@ -45,7 +45,7 @@ DEFAULT_WHERE = Where()
 def status(
     *,
     where: Where = DEFAULT_WHERE,
-    json: Annotated[bool, Parameter(help="print JSON", negative="")] = False,
+    json: Annotated[bool, Parameter(help="print JSON", negative="", show_default=False)] = False,
 ) -> int:
     """Say what the spool holds: rows, batches by state, channels, dead letters, free space."""
     try:
@@ -75,8 +75,12 @@ def export(
     *,
     where: Where = DEFAULT_WHERE,
     stream: Annotated[str | None, Parameter(help="only of this stream")] = None,
-    committed: Annotated[bool, Parameter(help="rows of committed batches too")] = False,
-    place: Annotated[bool, Parameter(help="with stream, channel and offset")] = False,
+    committed: Annotated[
+        bool, Parameter(help="rows of committed batches too", negative="", show_default=False)
+    ] = False,
+    place: Annotated[
+        bool, Parameter(help="with stream, channel and offset", negative="", show_default=False)
+    ] = False,
 ) -> int:
     """Print the rows that are not committed, a line of JSON each, as they were spooled.
 

@@ -12,7 +12,7 @@ from gateway.commands.output import print_documents
 
 
 def streams(
-    name: Annotated[str | None, Parameter(help="of this one: its columns")] = None,
+    name: Annotated[str | None, Parameter(help="show the columns of this one")] = None,
     /,
     *,
     door: Door = DEFAULT_DOOR,

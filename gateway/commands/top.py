@@ -30,7 +30,9 @@ QUIT = frozenset("qQ\x03\x04")
 
 def top(
     *,
-    once: Annotated[bool, Parameter(help="print one picture, then end", negative="")] = False,
+    once: Annotated[
+        bool, Parameter(help="print one picture, then end", negative="", show_default=False)
+    ] = False,
     reach: Reach = DEFAULT_REACH,
 ) -> int:
     """Watch a gateway: rates, latency, spool, streams, batches, queries, dead letters.

@@ -15,8 +15,9 @@ from gateway.seams import AckLevel
 
 POINTS_MAX = 120
 """Seconds that are remembered."""
-LATENCY_OVER_S = 10
-"""Seconds whose acks a latency is taken from."""
+ACKS_OVER_S = 10
+"""Seconds whose acks a rate and a latency are taken from: batches are acked whole, so that a single
+second has all acks of many or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One second: rows and bytes per second, and latencies in seconds, None without any ack."""
+    """One second: rows and bytes per second. Rows acked per second and latencies, in seconds and
+    None without any ack, are of the `ACKS_OVER_S` seconds up to it."""
 
     rows_in: float = 0.0
     bytes_in: float = 0.0
@@ -46,7 +48,7 @@ class Rates:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._samples: deque[_Sample] = deque(maxlen=LATENCY_OVER_S + 1)
+        self._samples: deque[_Sample] = deque(maxlen=ACKS_OVER_S)
         self._points: deque[Point] = deque(maxlen=POINTS_MAX)
 
     def sample(self, now: float) -> None:
@@ -71,7 +73,7 @@ class Rates:
                 "bytesIn": round(total.bytes_in),
                 "acked": {level: round(rows) for level, rows in total.acked.items()},
             },
-            "ackLatency": {"p50S": point.p50_s, "p99S": point.p99_s, "overS": LATENCY_OVER_S},
+            "ackLatency": {"p50S": point.p50_s, "p99S": point.p99_s, "overS": ACKS_OVER_S},
             "history": self._history(),
         }
 
@@ -96,7 +98,7 @@ class Rates:
 
 
 def _point(before: _Sample, long_before: _Sample, now: _Sample) -> Point:
-    passed_s = now.at - before.at
+    passed_s, long_passed_s = now.at - before.at, now.at - long_before.at
     acked_since = {
         bound: count - long_before.latencies.get(bound, 0.0)
         for bound, count in now.latencies.items()
@@ -105,7 +107,7 @@ def _point(before: _Sample, long_before: _Sample, now: _Sample) -> Point:
         rows_in=(now.rows_in - before.rows_in) / passed_s,
         bytes_in=(now.bytes_in - before.bytes_in) / passed_s,
         acked={
-            level: (rows - before.acked.get(level, 0.0)) / passed_s
+            level: (rows - long_before.acked.get(level, 0.0)) / long_passed_s
             for level, rows in now.acked.items()
         },
         p50_s=_rounded(quantile(acked_since, 0.5)),

@@ -31,11 +31,13 @@ function state(batch) {
   return words ? [...parts, sub(words)] : parts;
 }
 
+// A task reads its rows first and writes them after: half of the bar is for each.
 function progress(batch) {
-  if (batch.rowsWritten === null && batch.rowsRead === null) return count(batch.rows);
-  const done = batch.rowsWritten ?? batch.rowsRead;
-  const bar = make("progress", { max: batch.rows || 1, value: done, "aria-label": `Progress of batch ${batch.id}` });
-  return [`${count(done)} of ${count(batch.rows)}`, bar];
+  const { rows, rowsRead: read, rowsWritten: written } = batch;
+  if (read === null && written === null) return count(rows);
+  const words = written === null ? `${count(read)} of ${count(rows)} read` : `${count(written)} of ${count(rows)} written`;
+  const value = (read ?? rows) + (written ?? 0);
+  return [words, make("progress", { max: 2 * rows || 1, value, "aria-label": `Progress of batch ${batch.id}` })];
 }
 
 const BATCHES = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 SWITCHES = (
@@ -72,6 +72,19 @@ def browser(profile: Path) -> Iterator[BrowserContext]:
             yield context
         finally:
             context.close()
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A browser for contexts that know nothing of one another: each has its own credentials."""
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(
+            executable_path=chromium(), args=list(SWITCHES), headless=True
+        )
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 def opened(

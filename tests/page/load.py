@@ -15,6 +15,7 @@ from typing import Any, Self
 from tests.gateways import GatewayProcess
 from tests.peers import Peer
 from tests.server.ksqldb import open_inserts
+from tests.streams import Headers
 
 Row = dict[str, Any]
 MakeRow = Callable[[int], Row]
@@ -35,6 +36,7 @@ class Load:
         pause_s: float = 0.05,
         channel: str | None = None,
         ack: str = "committed",
+        headers: Headers = (),
     ) -> None:
         self.sent = 0
         self._gateway = gateway
@@ -42,6 +44,7 @@ class Load:
         self._make = make
         self._rows = rows
         self._pause_s = pause_s
+        self._headers = headers
         self._properties = {"ack": ack} | ({"channel": channel} if channel else {})
         self._stop = threading.Event()
         self._fault: BaseException | None = None
@@ -68,7 +71,7 @@ class Load:
 
     def _send(self, peer: Peer) -> None:
         given: dict[str, Any] = self._properties
-        stream = open_inserts(peer, self._target, **given)
+        stream = open_inserts(peer, self._target, headers=self._headers, **given)
         for first in itertools.count(step=self._rows):
             rows = (self._make(number) for number in range(first, first + self._rows))
             stream.send(b"".join(json.dumps(row).encode() + b"\n" for row in rows))

@@ -58,6 +58,7 @@ def test_axe_finds_nothing_to_say(house: House, look: Look, axe: str, view: str)
     page = look(house.url, **VIEWS[view]).page
     expect(page.locator("#held")).to_be_visible()
     expect(page.locator("#batches")).to_contain_text("reading input · 3 workers")
+    expect(page.locator("#batches")).to_contain_text("90,000 of 250,000 written")
     page.fill("#sql", "SELECT * FROM EVENTS;")
     page.get_by_role("button", name="Run").click()
     expect(page.locator("#result-rows tr")).to_have_count(2)

@@ -153,6 +153,20 @@ def test_rates_come_from_the_counters_of_the_gateway(house: House) -> None:
     assert picture["history"]["rowsIn"] == [200]
 
 
+def test_acks_that_come_in_lumps_make_a_rate_that_stays(house: House) -> None:
+    """As on Druid, where a batch of seconds is acked at once."""
+
+    async def forty_seconds() -> None:
+        for second in range(41):
+            if second % 5 == 0:
+                house.metrics.counter(ROWS_ACKED).labels("EVENTS", "committed").inc(500)
+            house.console._rates.sample(float(second))
+
+    house.door.run(forty_seconds())
+    acked = ask(house, "GET", "/picture").document["history"]["acked"]
+    assert set(acked[9:]) == {100}
+
+
 def test_a_part_that_cannot_be_read_takes_no_other_away(house: House) -> None:
     house.broken_disk = True
     house.streams = [stream("EVENTS")]

@@ -236,6 +236,25 @@ def test_the_file_may_be_named_as_serve_has_it_but_once(tmp_path: Path) -> None:
     assert (missing.status, "none.toml: does not exist" in missing.stderr) == (78, True)
 
 
+def test_check_tells_of_every_file_whose_content_a_start_would_end_at(tmp_path: Path) -> None:
+    for name in ("users", "tokens", "cert", "key"):
+        (tmp_path / name).write_text("ops:none of what it should be\n")
+    text = (
+        f'[http]\ntls_cert_file = "{tmp_path}/cert"\ntls_key_file = "{tmp_path}/key"\n'
+        f'[access]\nusers_file = "{tmp_path}/users"\ntokens_file = "{tmp_path}/tokens"\n'
+        '[[access.rules]]\nprincipal = "*"\nrights = ["query"]\n'
+    )
+    done = run(tmp_path, text, "check")
+    assert (done.status, done.stdout) == (78, "")
+    for line, said in (
+        (5, f"access.users_file: {tmp_path}/users:1: not an argon2id hash"),
+        (6, f"access.tokens_file: {tmp_path}/tokens:1: not the SHA-256 of a token"),
+        (2, f"http.tls_cert_file: {tmp_path}/cert is no PEM certificate"),
+    ):
+        assert f":{line}:1: {said}" in done.stderr
+    assert "none of what" not in done.stderr
+
+
 def test_a_key_with_letters_that_steer_a_terminal_is_escaped(tmp_path: Path) -> None:
     done = run(tmp_path, '"\\u001b[31m" = 1\n', "check")
     assert done.status == 78

@@ -73,6 +73,17 @@ def test_nothing_that_a_client_sent_reaches_the_terminal_as_control_characters()
     assert all(line.isprintable() for line in report(picture(3), 100))
 
 
+def test_who_reads_no_terminal_gets_ten_of_each_list_and_how_many_more_there_are() -> None:
+    told = picture(40)
+    told["deadLetters"]["total"] = 1234
+    lines = report(told, 120)
+    letters = lines[lines.index("Dead letters  1,234") + 1 :]
+    assert [line.split()[0] for line in letters] == ["id", *map(str, range(10)), "and"]
+    assert letters[-1] == "and 1,224 more"
+    assert lines.count("and 30 more") == 3, "streams, batches and queries"
+    assert not any(line.endswith(" more") for line in report(picture(10), 120))
+
+
 def test_the_busiest_streams_come_first_once_two_pictures_tell_their_pace() -> None:
     before, now = picture(3), picture(3, at_ms=1_700_000_102_000)
     now["streams"]["items"][1]["rows"] += 500
