@@ -359,6 +359,8 @@ class Connection(asyncio.Protocol):
         self._slot_freed.set()
         if not self._ready.done():
             self._ready.set_exception(self._lost)
+            # Whoever made it may have been cancelled: then nobody asks.
+            self._ready.exception()
         if self._transport is not None:
             self._transport.close()
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.client.errors import AnswerBroken, AnswerCut, ClientError
+from gateway.client.errors import AnswerBroken, AnswerCut, ClientError, RequestCancelled
 from gateway.client.ledger import InsertProgress
 from gateway.client.stream import Stream
 from gateway.client.wire import (
@@ -36,6 +36,8 @@ SEND_BYTES = 32 * 1024
 HELD_S = 0.5
 """How long the answer is waited for to end behind an error that may be the reason of its end."""
 
+SOURCE_CANCELLED = "the rows were not all read: what gives them was cancelled, not this insert"
+
 REPLY_LIMIT_BYTES = 64 * 1024 * 1024
 """Longest body of a reply that is read whole."""
 
@@ -48,6 +50,8 @@ class Exchange:
         self._path = path
         self._arguments = arguments
         self._stream: Stream | None = None
+        self._asked = False
+        self._begun = False
         self._over = False
 
     async def __aenter__(self) -> Self:
@@ -73,20 +77,29 @@ class Exchange:
             self._stream.close()
 
     async def opened(self) -> Stream:
-        """The stream, opened with its arguments the first time. Raises `KsqlResponseError`."""
+        """The stream, opened with its arguments the first time. Raises `KsqlResponseError`.
+
+        May be cancelled and called again: it goes on where it was.
+        """
+        if self._begun and self._stream is not None:
+            return self._stream
         if self._stream is None:
             self._stream = await self._open_stream("POST", self._path)
-            await self._stream.send(self._arguments)
-            self._sent_arguments(self._stream)
-            await accepted(self._stream)
-            await self._begin(self._stream)
-        return self._stream
+        stream = self._stream
+        if not self._asked:
+            self._asked = True
+            await stream.send(self._arguments)
+        self._sent_arguments(stream)
+        await accepted(stream)
+        await self._begin(stream)
+        self._begun = True
+        return stream
 
     def _sent_arguments(self, stream: Stream) -> None:
-        """Between the arguments and the server's status."""
+        """Between the arguments and the server's status; perhaps more than once."""
 
     async def _begin(self, stream: Stream) -> None:
-        """After the server's 200."""
+        """After the server's 200; again where it was cancelled."""
 
 
 class Insert(Exchange):
@@ -238,10 +251,17 @@ class Insert(Exchange):
                 raise failure
 
     async def _send_rows(self, stream: Stream) -> None:
-        if isinstance(self._rows, AsyncIterable):
-            await self._send_async(stream, self._rows)
-        else:
-            await self._send_gathered(stream, self._rows)
+        try:
+            if isinstance(self._rows, AsyncIterable):
+                await self._send_async(stream, self._rows)
+            else:
+                await self._send_gathered(stream, self._rows)
+        except asyncio.CancelledError as cancelled:
+            if self._over:
+                raise
+            failure = RequestCancelled(SOURCE_CANCELLED)
+            stream.fail(failure)
+            raise failure from cancelled
         stream.end()
 
     async def _send_async(self, stream: Stream, rows: AsyncIterable[Row]) -> None:
@@ -274,8 +294,11 @@ class Insert(Exchange):
 
 
 def _close_if_failed(task: asyncio.Task[None], stream: Stream) -> None:
-    """Sending failed: whoever waits for acks is woken, and finds the cause in the task."""
-    if not task.cancelled() and task.exception() is not None:
+    """Sending failed: whoever waits for acks is woken, and finds the cause in the task.
+
+    Where the stream failed first they are awake, and have acks to take that came before.
+    """
+    if not task.cancelled() and task.exception() is not None and stream.failure is None:
         stream.close()
 
 

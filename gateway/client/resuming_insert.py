@@ -16,8 +16,14 @@ from typing import Self
 
 from gateway.client.attempts import Attempts
 from gateway.client.backoff import is_fenced
-from gateway.client.errors import AnswerBroken, ChannelTaken, ClientError, RowRefused
-from gateway.client.exchanges import SEND_BYTES, Insert, OpenStream, Row
+from gateway.client.errors import (
+    AnswerBroken,
+    ChannelTaken,
+    ClientError,
+    RequestCancelled,
+    RowRefused,
+)
+from gateway.client.exchanges import SEND_BYTES, SOURCE_CANCELLED, Insert, OpenStream, Row
 from gateway.client.ledger import InsertProgress, ResendLedger, blocks_of
 from gateway.client.stream import Stream
 from gateway.client.wire import AckBatch, InsertTerms, row_lines
@@ -153,10 +159,12 @@ class ResumingInsert:
         """Stop reading and sending, and give the session up; may be called twice."""
         self._over = True
         session, self._session = self._session, None
+        if self._reader is not None:
+            # First, for whoever waits here may be cancelled.
+            self._reader.cancel()
         if session is not None:
             await session.aclose()
         if self._reader is not None:
-            self._reader.cancel()
             await asyncio.wait([self._reader])
 
     def __aiter__(self) -> AsyncIterator[AckBatch]:
@@ -273,6 +281,11 @@ class ResumingInsert:
                 await self._read_gathered(self._rows)
         except Exception as failure:  # noqa: BLE001 - it is the caller's, and raised to the caller
             self._source_failure = failure
+        except asyncio.CancelledError:
+            if self._over:
+                raise
+            # It came out of the caller's rows: their end it is not.
+            self._source_failure = RequestCancelled(SOURCE_CANCELLED)
         finally:
             self._rows_ended = True
             self._more_rows.set()
