@@ -8,7 +8,7 @@ PORT ?= 8088
 DATA ?= .data
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo druid druid-stop test check format vectors reference bench crash browser pictures clean
+.PHONY: help install run demo druid druid-stop test check format vectors reference bench crash bad-network browser pictures clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,12 @@ vectors: install ## write tests/clients/README.md, the page of compatibility vec
 
 reference: install ## write deploy/configuration.md, the page of all configuration keys
 	$(BIN)/python -m gateway.config.reference > deploy/configuration.md
+
+bad-network: install ## the client over a network that breaks, ten seeds (SEEDS=…)
+	@for seed in $${SEEDS:-1 2 3 4 5 6 7 8 9 10}; do \
+	  echo "seed $$seed"; \
+	  BAD_NETWORK_SEED=$$seed $(BIN)/python -m pytest -q tests/server/bad_network_campaign.py || exit 1; \
+	done
 
 browser: ## install Debian's Chromium, which the tests of the live page drive (as root)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }

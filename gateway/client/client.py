@@ -121,7 +121,9 @@ class Client:
         With a ``channel`` the insert survives lost connections and restarts of the gateway, and
         each row is stored once; see `ResumingInsert`. ``offset`` is that of the first row; None:
         where the channel stands. Rows without a verdict are kept, up to ``resend_limit_bytes``;
-        while they are as much, no row is read. Without a channel see `Insert`.
+        while they are as much, no row is read. A channel is one producer's: rows that another
+        source put on it meanwhile, under the same offsets, are taken for this one's. Without a
+        channel see `Insert`.
         """
         terms = InsertTerms(
             ack=ack,
