@@ -193,7 +193,7 @@ async def by_async_client(
 
 
 def good_rows(total: int) -> int:
-    return sum(not is_bad(number) for number in range(total))
+    return total - (total + 31) // 37
 
 
 def by_sync_client(network: BadNetwork, trouble: Trouble) -> tuple[list[AckBatch], int]:
