@@ -21,7 +21,8 @@ Laws:
 `sync.SyncClient` is the same for code without an event loop.
 
 Read in this order: `errors`, `wire`, `ledger`, `place`, `backoff` (pure), `address`, `stream`,
-`connection`, `exchanges`, `queries`, `resuming_insert`, `resuming_query`, `client`, `sync`.
+`connection`, `lifetime`, `exchanges`, `queries`, `resuming_insert`, `resuming_query`, `client`,
+`sync`.
 """
 
 from gateway.client.client import Client

@@ -22,7 +22,6 @@ class Attempts:
         """what is waited for to pass; None: it goes well"""
         self._max_s = max_s
         self._backoff = Backoff()
-        self._loop = asyncio.get_running_loop()
         self._trouble_since_s = 0.0
         self._due_s = 0.0
         self._began_s: float | None = None
@@ -31,13 +30,13 @@ class Attempts:
 
     async def due(self) -> None:
         """Wait until the next try. May be cancelled and called again."""
-        delay_s = self._due_s - self._loop.time()
+        delay_s = self._due_s - _now_s()
         if delay_s > 0:
             await asyncio.sleep(delay_s)
 
     def began(self) -> None:
         """A session is open."""
-        self._began_s = self._loop.time()
+        self._began_s = _now_s()
         if self._asked[0] == _NO_ROW:
             self._asked = (_NO_ROW, 0)
 
@@ -65,7 +64,7 @@ class Attempts:
                 self._asked = (named, times + 1 if named == row else 1)
                 if self._asked[1] >= ASKED_MAX:
                     raise failure
-        now_s = self._loop.time()
+        now_s = _now_s()
         if self._began_s is not None and now_s - self._began_s >= STEADY_S:
             self.went_on()
         self._began_s = None
@@ -78,3 +77,7 @@ class Attempts:
             raise ReconnectFailed(
                 f"given up after {self._max_s:g} s (reconnect_max_s): {failure}. {unfinished}"
             ) from failure
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

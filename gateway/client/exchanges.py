@@ -8,11 +8,11 @@ what becomes of an exchange whose connection broke (`resuming_insert`, `resuming
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from gateway.client.errors import AnswerBroken, AnswerCut, ClientError, RequestCancelled
 from gateway.client.ledger import InsertProgress
+from gateway.client.lifetime import Lifetime
 from gateway.client.stream import Stream
 from gateway.client.wire import (
     AckBatch,
@@ -42,7 +42,7 @@ REPLY_LIMIT_BYTES = 64 * 1024 * 1024
 """Longest body of a reply that is read whole."""
 
 
-class Exchange:
+class Exchange(Lifetime):
     """What an insert and a query share: opened once, closed for certain."""
 
     def __init__(self, open_stream: OpenStream, path: str, arguments: bytes) -> None:
@@ -54,21 +54,8 @@ class Exchange:
         self._begun = False
         self._over = False
 
-    async def __aenter__(self) -> Self:
-        try:
-            await self.opened()
-        except BaseException:
-            await self.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+    async def _enter(self) -> None:
+        await self.opened()
 
     async def aclose(self) -> None:
         """Give up what still runs; may be called twice."""

@@ -5,12 +5,12 @@ query whose connection broke (`resuming_query`).
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.client.errors import AnswerCut, ClientError
 from gateway.client.exchanges import Exchange, OpenStream
+from gateway.client.lifetime import RowQueue
 from gateway.client.place import QueryPlace
 from gateway.client.stream import Stream
 from gateway.client.wire import QueryHeader, QueryReader, query_arguments
@@ -20,7 +20,7 @@ FIRST_TOKEN_S = 1.0
 """How long a server that knows tokens may take from a query's header to the first one."""
 
 
-class Query(Exchange):
+class Query(Exchange, RowQueue):
     """A running query: iterate over it for its rows, each a list of JSON values.
 
     ``columns`` and ``query_id`` are there after entry. A push query goes on until it is left, its
@@ -36,10 +36,12 @@ class Query(Exchange):
         properties: Mapping[str, Any],
         place: QueryPlace | None = None,
     ) -> None:
-        super().__init__(open_stream, "/query-stream", query_arguments(sql, properties, place))
+        Exchange.__init__(
+            self, open_stream, "/query-stream", query_arguments(sql, properties, place)
+        )
+        RowQueue.__init__(self)
         self._place = place
         self._reader = QueryReader(place)
-        self._waiting: deque[list[Any]] = deque()
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -55,22 +57,6 @@ class Query(Exchange):
     def continuation_token(self) -> str | None:
         """The newest token that the server sent, if it sends them."""
         return self._reader.continuation_token
-
-    def __aiter__(self) -> AsyncIterator[list[Any]]:
-        return self
-
-    async def __anext__(self) -> list[Any]:
-        if not self._waiting and not await self._more():
-            raise StopAsyncIteration
-        return self._waiting.popleft()
-
-    async def batch(self) -> list[list[Any]]:
-        """All rows that are there, at least one; none at the end of the answer."""
-        if not self._waiting:
-            await self._more()
-        rows = list(self._waiting)
-        self._waiting.clear()
-        return rows
 
     @property
     def ended_by_leaving(self) -> bool:

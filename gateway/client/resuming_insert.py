@@ -11,8 +11,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from gateway.client.attempts import Attempts
 from gateway.client.backoff import is_fenced
@@ -25,6 +23,7 @@ from gateway.client.errors import (
 )
 from gateway.client.exchanges import SEND_BYTES, SOURCE_CANCELLED, Insert, OpenStream, Row
 from gateway.client.ledger import InsertProgress, ResendLedger, blocks_of
+from gateway.client.lifetime import Lifetime
 from gateway.client.stream import Stream
 from gateway.client.wire import AckBatch, InsertTerms, row_lines
 
@@ -57,7 +56,7 @@ class _Session(Insert):
         self._began(stands_at)
 
 
-class ResumingInsert:
+class ResumingInsert(Lifetime):
     """Rows on their way on a channel: iterate over it for their acks, in order and without gaps.
 
     It is what `Insert` is, and more: a lost connection, GOAWAY, a gateway that is restarted, 429
@@ -89,9 +88,8 @@ class ResumingInsert:
         self._target = target
         self._rows = rows
         self._terms = terms
-        self._reconnect_max_s = reconnect_max_s
         self._ledger = ResendLedger(resend_limit_bytes, terms.offset)
-        self._attempts: Attempts | None = None
+        self._tries = Attempts(reconnect_max_s)
         self._session: _Session | None = None
         self._sessions = 0
         self._reader: asyncio.Task[None] | None = None
@@ -122,8 +120,8 @@ class ResumingInsert:
     def progress(self) -> InsertProgress:
         """How far it is; to be read at any time."""
         ledger, trouble = self._ledger, None
-        if self._attempts is not None and self._session is None:
-            trouble = self._attempts.trouble
+        if self._session is None:
+            trouble = self._tries.trouble
         return InsertProgress(
             taken=ledger.taken,
             sent=ledger.sent,
@@ -138,22 +136,9 @@ class ResumingInsert:
 
     # ── its life ──
 
-    async def __aenter__(self) -> Self:
-        try:
-            while self._session is None:
-                await self._try_open()
-        except BaseException:
-            await self.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+    async def _enter(self) -> None:
+        while self._session is None:
+            await self._try_open()
 
     async def aclose(self) -> None:
         """Stop reading and sending, and give the session up; may be called twice."""
@@ -251,13 +236,6 @@ class ResumingInsert:
             f"{where}, have no verdict: they may be stored. Send from offset {ledger.base + first} "
             "on to take it up again"
         )
-
-    @property
-    def _tries(self) -> Attempts:
-        """Made late: an insert may be made outside of the event loop."""
-        if self._attempts is None:
-            self._attempts = Attempts(self._reconnect_max_s)
-        return self._attempts
 
     async def _blocks(self) -> AsyncIterator[bytes]:
         """The rows of one session."""

@@ -7,11 +7,9 @@ A clean end on a connection that the server is leaving is its shutdown, not the 
 """
 
 import itertools
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from gateway.client.attempts import Attempts
 from gateway.client.errors import (
@@ -22,6 +20,7 @@ from gateway.client.errors import (
     ResumeRefused,
 )
 from gateway.client.exchanges import OpenStream
+from gateway.client.lifetime import Lifetime, RowQueue
 from gateway.client.place import QueryPlace
 from gateway.client.queries import Query
 from protocol.errors import BadStatement
@@ -55,7 +54,7 @@ def push_text(sql: str) -> PushText | None:
     return PushText(None)
 
 
-class ResumingQuery:
+class ResumingQuery(Lifetime, RowQueue):
     """A running push query: iterate over it for its rows, each a list of JSON values.
 
     It is what `Query` is, and more: a lost connection or a gateway that is restarted do not end it;
@@ -75,18 +74,17 @@ class ResumingQuery:
         limit: int | None,
         reconnect_max_s: float | None,
     ) -> None:
+        super().__init__()
         self._open_stream = open_stream
         self._sql = sql
         self._properties = properties
         self._limit = limit
-        self._reconnect_max_s = reconnect_max_s
         self._place = QueryPlace()
-        self._attempts: Attempts | None = None
+        self._tries = Attempts(reconnect_max_s)
         self._session: Query | None = None
         self._sessions = 0
         self._columns: tuple[Column, ...] | None = None
         self._query_id = ""
-        self._waiting: deque[list[Any]] = deque()
         self._handed_out = 0
         self._over = False
 
@@ -118,22 +116,9 @@ class ResumingQuery:
 
     # ── its life ──
 
-    async def __aenter__(self) -> Self:
-        try:
-            while self._session is None:
-                await self._try_open()
-        except BaseException:
-            await self.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+    async def _enter(self) -> None:
+        while self._session is None:
+            await self._try_open()
 
     async def aclose(self) -> None:
         """Give the query up; may be called twice."""
@@ -141,22 +126,6 @@ class ResumingQuery:
         session, self._session = self._session, None
         if session is not None:
             await session.aclose()
-
-    def __aiter__(self) -> AsyncIterator[list[Any]]:
-        return self
-
-    async def __anext__(self) -> list[Any]:
-        if not self._waiting and not await self._more():
-            raise StopAsyncIteration
-        return self._waiting.popleft()
-
-    async def batch(self) -> list[list[Any]]:
-        """All rows that are there, at least one; none at the end of the query."""
-        if not self._waiting:
-            await self._more()
-        rows = list(self._waiting)
-        self._waiting.clear()
-        return rows
 
     # ── sessions ──
 
@@ -231,10 +200,3 @@ class ResumingQuery:
                 ) from failure
         unfinished = f"{self._handed_out} rows were handed out; behind them is the token "
         self._tries.failed(failure, f"{unfinished}{self._place.token}" if is_open else "")
-
-    @property
-    def _tries(self) -> Attempts:
-        """Made late: a query may be made outside of the event loop."""
-        if self._attempts is None:
-            self._attempts = Attempts(self._reconnect_max_s)
-        return self._attempts

@@ -42,10 +42,15 @@ def python_with(client: str) -> Path:
 
 def npm_clients() -> Path:
     """The ``node_modules`` folder with the clients of npm."""
+    return npm_packages("the clients of npm", "npm", HERE / "npm" / "package.json")
+
+
+def npm_packages(what: str, place: str, package: Path) -> Path:
+    """The ``node_modules`` folder, in this place of the cache, of what a ``package.json`` names."""
     try:
-        return _npm_clients()
+        return _npm_packages(CACHE / place, package)
     except Unavailable as missing:
-        without("the clients of npm", missing)
+        without(what, missing)
 
 
 def curl_with_http2() -> str:
@@ -89,12 +94,10 @@ def _python_with(client: str) -> Path:
     return python
 
 
-def _npm_clients() -> Path:
+def _npm_packages(home: Path, package: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         raise Unavailable("there is no node with npm")
-    package = HERE / "npm" / "package.json"
-    home = CACHE / "npm"
     with installing(home, package.read_bytes()) as needed:
         if needed:
             home.mkdir(parents=True)

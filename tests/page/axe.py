@@ -3,23 +3,20 @@
 https://github.com/dequelabs/axe-core: WCAG 2.0 to 2.2, levels A and AA, and its best practices.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.clients.installed import CACHE, Unavailable, installing, run_installer, without
+from tests.clients.installed import npm_packages
 
 HERE = Path(__file__).parent
 
 
 def axe_script() -> str:
     """The text of axe. Skips, or fails where clients are required, if it cannot be had."""
-    try:
-        return (_installed() / "axe-core" / "axe.min.js").read_text()
-    except Unavailable as missing:
-        without("axe-core of npm", missing)
+    modules = npm_packages("axe-core of npm", "axe", HERE / "package.json")
+    return (modules / "axe-core" / "axe.min.js").read_text()
 
 
 def violations(page: Page, script: str) -> list[str]:
@@ -38,18 +35,3 @@ def _line(violation: dict[str, Any]) -> str:
     places = "; ".join(str(node["target"]) for node in violation["nodes"][:4])
     why = violation["nodes"][0].get("failureSummary", "").replace("\n", " ")
     return f"{violation['id']} ({violation['impact']}): {places}: {why}"
-
-
-def _installed() -> Path:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise Unavailable("there is no npm")
-    package = HERE / "package.json"
-    home = CACHE / "axe"
-    with installing(home, package.read_bytes()) as needed:
-        if needed:
-            home.mkdir(parents=True)
-            shutil.copy(package, home)
-            quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-            run_installer([npm, "install", *quiet, "--prefix", str(home)])
-    return home / "node_modules"
