@@ -40,7 +40,7 @@ def most_memory(config: Config) -> Memory:
     http, ingest, query = config.http, config.ingest, config.query
     parts = {
         "the process": PROCESS_BYTES,
-        "push queries (push_queries_max x mailbox_bytes)": (
+        "push queries (query.push_queries_max x query.mailbox_bytes)": (
             query.push_queries_max * query.mailbox_bytes
         ),
         "results for slow readers (query.evaluated_bytes)": query.evaluated_bytes,

@@ -121,7 +121,7 @@ def test_the_defaults_contradict_nothing_and_need_no_warning() -> None:
 
 
 @given(st.data())
-def test_every_key_that_a_sentence_partsexists(data: st.DataObject) -> None:
+def test_every_key_that_a_sentence_names_exists(data: st.DataObject) -> None:
     numbers = [key for key in all_keys().values() if key.type in (int, float)]
     names = [key.variable for key in numbers if key.variable]
     chosen = data.draw(st.lists(st.sampled_from(names), max_size=6, unique=True))
@@ -133,6 +133,12 @@ def test_every_key_that_a_sentence_partsexists(data: st.DataObject) -> None:
             around = model_at(tuple(parts[:-1]))
             assert around is not None
             assert parts[-1] in around.model_fields
+
+
+def test_too_much_memory_is_told_with_the_keys_that_take_the_most() -> None:
+    (sentence,) = sentences({"HEADRACE__QUERY__PUSH_QUERIES_MAX": "100000000"})
+    assert "query.push_queries_max" in sentence
+    assert named_keys(sentence)
 
 
 def sentences(environment: dict[str, str]) -> list[str]:

@@ -222,7 +222,10 @@ def test_show_prints_toml_json_a_sample_or_the_memory(tmp_path: Path) -> None:
     as_document = json.loads(run(tmp_path, text, "show", "--json", **secret).stdout)
     assert as_document["druid.token"]["source"] == "HEADRACE__DRUID__TOKEN"
     assert headrace("config", "show", "--defaults").stdout == sample()
-    assert "push_queries_max x mailbox_bytes" in headrace("config", "show", "--memory").stdout
+    assert (
+        "query.push_queries_max x query.mailbox_bytes"
+        in headrace("config", "show", "--memory").stdout
+    )
     assert run(tmp_path, "port = \n", "show").status == 78
     assert headrace("config", "show", "--defaults", "--json").status == 2
 
